@@ -1,0 +1,50 @@
+"""The registered kinds of audit events. An unknown kind raises: a misspelt one would be looked for in vain."""
+
+from dataclasses import dataclass
+
+
+class UnknownKind(ValueError):
+    pass
+
+
+class IncompleteFacts(ValueError):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    name: str
+    label: str
+    required: frozenset[str]
+
+
+KINDS: dict[str, Kind] = {}
+
+
+def register(name: str, label: str, *required: str) -> str:
+    if name in KINDS:
+        raise ValueError(f"audit kind {name} is registered twice")
+    KINDS[name] = Kind(name, label, frozenset(required))
+    return name
+
+
+def check(name: str, facts: dict[str, object]) -> None:
+    kind = KINDS.get(name)
+    if kind is None:
+        raise UnknownKind(f"{name!r} is not a registered audit kind")
+    if missing := kind.required - facts.keys():
+        raise IncompleteFacts(f"{name} needs {', '.join(sorted(missing))}")
+
+
+TURN_COMPLETED = register(
+    "turn.completed", "Question answered",
+    "turn_id", "session_id", "turn", "endpoint", "pipeline", "outcome", "question", "answer", "guard", "flags",
+)  # fmt: skip
+SESSION_DELETED = register("session.deleted", "Conversation erased by its owner", "session_id", "turns_erased")
+FLAG_CHANGED = register("flag.changed", "Flag or setting changed", "key", "old", "new", "reason", "source", "epoch")
+CONTENT_PURGED = register("content.purged", "Content deleted at the end of its retention", "turns", "before")
+LOGIN_SUCCEEDED = register("login.succeeded", "Signed in")
+LOGIN_FAILED = register("login.failed", "Sign-in refused", "identifier_hash")
+LOGGED_OUT = register("logout", "Signed out")
+TOKEN_CREATED = register("token.created", "API token created", "expires", "for_ref", "source")
+TOKEN_REVOKED = register("token.revoked", "API token revoked", "for_ref", "source")

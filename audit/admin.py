@@ -1,0 +1,29 @@
+from django.contrib import admin
+from django.http import HttpRequest
+
+from audit.models import Event
+
+
+@admin.register(Event)
+class EventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Read only: the trail is written by the product alone."""
+
+    list_display = ("at", "kind", "stream", "stream_seq", "actor_ref")
+    list_filter = ("kind",)
+    search_fields = ("uid", "stream", "actor_ref")
+    fields = readonly_fields = ("uid", "at", "kind", "stream", "stream_seq", "actor_ref", "body_text")
+    ordering = ("-id",)
+    show_full_result_count = False
+
+    @admin.display(description="body")
+    def body_text(self, event: Event) -> str:
+        return bytes(event.body).decode("utf-8")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Event | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Event | None = None) -> bool:
+        return False

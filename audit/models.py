@@ -1,0 +1,97 @@
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+
+def new_ref() -> str:
+    """A random pseudonym, without any relation to the account it stands for."""
+    return uuid.uuid4().hex
+
+
+class SubjectAlias(models.Model):
+    """The only link from an account to its pseudonym in the trail; erasure deletes it."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="subject_alias")
+    subject_ref = models.CharField(max_length=32, unique=True, default=new_ref, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        db_table = "subject_alias"
+        verbose_name_plural = "subject aliases"
+
+    def __str__(self) -> str:
+        return self.subject_ref
+
+
+class Stream(models.Model):
+    """The last sequence number of a stream that has no counter of its own (a session has one)."""
+
+    name = models.CharField(max_length=80, primary_key=True)
+    last_seq = models.BigIntegerField(default=0)
+
+    class Meta:
+        db_table = "audit_stream"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Event(models.Model):
+    """One recorded fact. `body` is the truth (canonical JSON); the other columns are projections of it."""
+
+    uid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    at = models.DateTimeField(db_index=True)
+    kind = models.CharField(max_length=40, db_index=True)
+    stream = models.CharField(max_length=80)
+    stream_seq = models.BigIntegerField()
+    actor_ref = models.CharField(max_length=32, blank=True, db_index=True)
+    body = models.BinaryField()
+    leaf = models.BinaryField(max_length=32)
+
+    class Meta:
+        db_table = "audit_event"
+        constraints = [models.UniqueConstraint(fields=["stream", "stream_seq"], name="audit_event_stream_seq")]
+        permissions = [
+            ("reveal_content", "Can reveal the content of a turn"),
+            ("export_proof", "Can export evidence"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.uid}"
+
+
+class ContentKey(models.Model):
+    """The wrapped data key of one subject's one day (UTC)."""
+
+    subject_ref = models.CharField(max_length=32)
+    day = models.DateField()
+    wrapped = models.BinaryField()
+    wrapped_by = models.CharField(max_length=40)
+
+    class Meta:
+        db_table = "content_key"
+        constraints = [models.UniqueConstraint(fields=["subject_ref", "day"], name="content_key_subject_day")]
+
+    def __str__(self) -> str:
+        return f"{self.subject_ref} {self.day}"
+
+
+class TurnContent(models.Model):
+    """Question and answer, encrypted; gone after the retention or by erasure, while the evidence stays."""
+
+    turn_id = models.UUIDField(primary_key=True)
+    session_id = models.UUIDField()
+    seq = models.PositiveIntegerField()
+    key = models.ForeignKey(ContentKey, on_delete=models.CASCADE)
+    sealed = models.BinaryField()
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        db_table = "turn_content"
+        constraints = [models.UniqueConstraint(fields=["session_id", "seq"], name="turn_content_session_seq")]
+
+    def __str__(self) -> str:
+        return str(self.turn_id)

@@ -1,0 +1,33 @@
+import json
+import uuid
+from typing import Any
+
+from django.utils import timezone
+
+from audit import content
+from audit.models import TurnContent
+from audit.services import content_context
+
+
+def content_read(row: TurnContent) -> dict[str, Any]:
+    """The decrypted payload of a turn; `row.key` must be loaded. Raises content.ContentUnreadable."""
+    key = row.key
+    context = f"key:{key.subject_ref}:{key.day}".encode()
+    data_key = content.key_unwrap(bytes(key.wrapped), key.wrapped_by, context)
+    plaintext = content.unseal(bytes(row.sealed), data_key, content_context(row.turn_id, row.session_id, row.seq))
+    payload: dict[str, Any] = json.loads(plaintext)
+    return payload
+
+
+def contents_last(session_id: uuid.UUID, limit: int) -> list[TurnContent]:
+    """The last `limit` retained turns of a session, oldest first. The expired are not read, purged or not."""
+    rows = (
+        TurnContent.objects.filter(session_id=session_id, expires_at__gt=timezone.now())
+        .select_related("key")
+        .order_by("-seq")[:limit]
+    )
+    return list(rows)[::-1]
+
+
+def content_of(turn_id: uuid.UUID) -> TurnContent | None:
+    return TurnContent.objects.filter(turn_id=turn_id, expires_at__gt=timezone.now()).select_related("key").first()

@@ -1,0 +1,146 @@
+import hashlib
+import hmac
+import json
+import secrets
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from audit import actions, content
+from audit.canonical import canonical_json
+from audit.merkle import leaf_hash
+from audit.models import ContentKey, Event, Stream, SubjectAlias, TurnContent
+
+SALT_BYTES = 32
+
+
+def subject_ref_of(user: AbstractBaseUser | AnonymousUser) -> str:
+    """The user's pseudonym, made at first need."""
+    user_id: int = user.pk or 0
+    alias = SubjectAlias.objects.filter(user_id=user_id).only("subject_ref").first()
+    if alias is None:
+        alias, _ = SubjectAlias.objects.get_or_create(user_id=user_id)
+    return alias.subject_ref
+
+
+def event_record(
+    *,
+    kind: str,
+    stream: str,
+    actor_ref: str,
+    facts: dict[str, Any],
+    stream_seq: int | None = None,
+    at: datetime | None = None,
+) -> Event:
+    """Appends one event in the caller's transaction (or one of its own).
+
+    `stream_seq` is given by a stream that keeps its own counter under a row lock; otherwise the next number of `stream`
+    is taken here. Raises actions.UnknownKind, actions.IncompleteFacts or canonical.NotCanonical.
+    """
+    actions.check(kind, facts)
+    at = at or timezone.now()
+    uid = uuid.uuid4()
+    with transaction.atomic():
+        seq = stream_seq if stream_seq is not None else _next_seq(stream)
+        body = canonical_json(
+            {
+                "v": 1,
+                "uid": str(uid),
+                "at": at.isoformat(timespec="microseconds"),
+                "kind": kind,
+                "stream": stream,
+                "seq": seq,
+                "actor": actor_ref,
+                "facts": facts,
+            }
+        )
+        return Event.objects.create(
+            uid=uid,
+            at=at,
+            kind=kind,
+            stream=stream,
+            stream_seq=seq,
+            actor_ref=actor_ref,
+            body=body,
+            leaf=leaf_hash(body),
+        )
+
+
+def _next_seq(stream: str) -> int:
+    if not Stream.objects.filter(name=stream).update(last_seq=F("last_seq") + 1):
+        # Two first events of a stream at once: one insert wins, then both queue for the row.
+        Stream.objects.bulk_create([Stream(name=stream)], ignore_conflicts=True)
+        Stream.objects.filter(name=stream).update(last_seq=F("last_seq") + 1)
+    return Stream.objects.values_list("last_seq", flat=True).get(name=stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """What the evidence says of a text that it does not hold: its length and HMAC-SHA256(salt, text)."""
+
+    chars: int
+    hmac: str
+
+    def facts(self) -> dict[str, Any]:
+        return {"chars": self.chars, "hmac": self.hmac}
+
+
+def salt_make() -> bytes:
+    return secrets.token_bytes(SALT_BYTES)
+
+
+def commitment_make(salt: bytes, text: str) -> Commitment:
+    return Commitment(len(text), hmac.new(salt, text.encode("utf-8"), hashlib.sha256).hexdigest())
+
+
+def content_store(
+    *,
+    turn_id: uuid.UUID,
+    session_id: uuid.UUID,
+    seq: int,
+    subject_ref: str,
+    payload: dict[str, Any],
+    at: datetime,
+    retention: timedelta,
+) -> TurnContent:
+    """Encrypts and stores a turn's texts in the caller's transaction."""
+    key, data_key = _content_key(subject_ref, at)
+    plaintext = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    return TurnContent.objects.create(
+        turn_id=turn_id,
+        session_id=session_id,
+        seq=seq,
+        key=key,
+        sealed=content.seal(plaintext, data_key, content_context(turn_id, session_id, seq)),
+        created_at=at,
+        expires_at=at + retention,
+    )
+
+
+def content_context(turn_id: uuid.UUID, session_id: uuid.UUID, seq: int) -> bytes:
+    """Binds a ciphertext to its place: moved to another turn or session it no longer decrypts."""
+    return f"turn:{turn_id}:{session_id}:{seq}".encode()
+
+
+def _content_key(subject_ref: str, at: datetime) -> tuple[ContentKey, bytes]:
+    day = at.date()
+    context = f"key:{subject_ref}:{day}".encode()
+    row = ContentKey.objects.filter(subject_ref=subject_ref, day=day).first()
+    if row is None:
+        _, wrapped_by, wrapped = content.key_make(context)
+        row, _ = ContentKey.objects.get_or_create(
+            subject_ref=subject_ref, day=day, defaults={"wrapped": wrapped, "wrapped_by": wrapped_by}
+        )
+    return row, content.key_unwrap(bytes(row.wrapped), row.wrapped_by, context)
+
+
+def content_erase(*, session_id: uuid.UUID) -> int:
+    """Deletes the texts of a session and returns of how many turns."""
+    deleted, _ = TurnContent.objects.filter(session_id=session_id).delete()
+    return deleted

@@ -1,0 +1,139 @@
+import re
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from audit.services import subject_ref_of
+from chat.api.openapi import ANSWER_RESPONSES, PROBLEM_RESPONSES
+from chat.api.pagination import RecentSessions
+from chat.api.serializers import CANONICAL_UUID, ConversationSerializer, QuestionSerializer, SessionSerializer
+from chat.api.throttles import Allowance, RateLimited, turn_throttle
+from chat.idempotency import Claim, Replay, answer_replay, claim_release, claim_take, fingerprint
+from chat.pipeline.turn import Endpoint
+from chat.selectors import conversation_of, session_for, sessions_of
+from chat.services import session_delete, turn_answer
+from flags import snapshot
+from flags.snapshot import Snapshot, Subject
+from onesource.errors import BadInput, NotFound
+
+IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def subject_for(user: Any, flags: Snapshot) -> Subject:
+    """The caller as flags and records know them; groups are read only when some flag asks for one."""
+    groups = frozenset(user.groups.values_list("pk", flat=True)) if flags.rules.names_groups else frozenset()
+    return Subject(subject_ref_of(user), user.pk, groups)
+
+
+class TurnView(APIView):
+    """Ask a question and get a valid, recorded answer."""
+
+    endpoint: Endpoint = "chat"
+    allowance: Allowance | None = None
+
+    @extend_schema(
+        request=QuestionSerializer,
+        responses=ANSWER_RESPONSES,
+        parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description="Kept 24 hours.")],
+    )
+    def post(self, request: Request) -> Response:
+        question = QuestionSerializer(data=request.data)
+        question.is_valid(raise_exception=True)
+        key = _idempotency_key(request)
+        flags = snapshot.current()
+        subject = subject_for(request.user, flags)
+        self.allowance = turn_throttle(subject, flags)
+        if key is None:
+            return Response(self._answer(question.validated_data, subject, flags, None))
+        budget = timedelta(milliseconds=flags.number("LLM_TIMEOUT_MS"))
+        claim = claim_take(
+            subject_ref=subject.ref, key=key, fingerprint=fingerprint(request.path, request.data), budget=budget
+        )
+        if isinstance(claim, Replay):
+            return Response(answer_replay(claim), headers={"Idempotent-Replayed": "true"})
+        return Response(self._answer_claimed(question.validated_data, subject, flags, claim))
+
+    def _answer_claimed(self, asked: dict[str, Any], subject: Subject, flags: Snapshot, claim: Claim) -> dict[str, Any]:
+        answered = False
+        try:
+            answer = self._answer(asked, subject, flags, claim)
+            answered = True
+        finally:
+            if not answered:
+                claim_release(claim)
+        return answer
+
+    def _answer(self, asked: dict[str, Any], subject: Subject, flags: Snapshot, claim: Claim | None) -> dict[str, Any]:
+        return turn_answer(
+            subject=subject,
+            question=asked["question"],
+            session_id=asked.get("session_id"),
+            endpoint=self.endpoint,
+            flags=flags,
+            claim=claim,
+        )
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, RateLimited):
+            self.allowance = exc.allowance
+        return super().handle_exception(exc)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        finalized = super().finalize_response(request, response, *args, **kwargs)
+        if self.allowance:
+            for name, value in self.allowance.headers().items():
+                finalized[name] = value
+        return finalized
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not IDEMPOTENCY_KEY.fullmatch(key):
+        raise BadInput("Idempotency-Key must be 1 to 255 visible ASCII characters.", code="bad_idempotency_key")
+    return key
+
+
+class SessionListView(APIView):
+    @extend_schema(
+        responses={200: SessionSerializer(many=True), **PROBLEM_RESPONSES},
+        parameters=[OpenApiParameter("cursor", str, description="From `next` of the page before.")],
+    )
+    def get(self, request: Request) -> Response:
+        paginator = RecentSessions()
+        page = paginator.paginate_queryset(sessions_of(subject_ref_of(request.user)), request, view=self)
+        return paginator.get_paginated_response(SessionSerializer(page, many=True).data)
+
+
+class SessionView(APIView):
+    @extend_schema(responses={200: ConversationSerializer, **PROBLEM_RESPONSES})
+    def get(self, request: Request, session_id: str) -> Response:
+        session = session_for(subject_ref_of(request.user), _canonical(session_id), required=True)
+        assert session is not None
+        summary = SessionSerializer(session).data
+        return Response({**summary, "conversation": list(conversation_of(session))})
+
+    @extend_schema(responses={204: None, **PROBLEM_RESPONSES})
+    def delete(self, request: Request, session_id: str) -> Response:
+        subject = Subject(subject_ref_of(request.user), request.user.pk)
+        session_delete(subject=subject, session_id=_canonical(session_id))
+        return Response(status=204)
+
+
+def _canonical(text: str) -> uuid.UUID:
+    if not CANONICAL_UUID.fullmatch(text):
+        raise NotFound("This session does not exist or is not yours.", code="session_not_found")
+    return uuid.UUID(text)
+
+
+class FlagsView(APIView):
+    """The caller's flags and settings as they are in force for them."""
+
+    @extend_schema(responses={200: dict[str, Any], **PROBLEM_RESPONSES})
+    def get(self, request: Request) -> Response:
+        flags = snapshot.current()
+        return Response(flags.evaluate(subject_for(request.user, flags)))

@@ -1,0 +1,41 @@
+import uuid
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from audit.services import subject_ref_of
+from chat.api.serializers import QuestionSerializer
+from chat.guard import draft_text
+from chat.services import turn_answer
+from flags import snapshot
+from flags.snapshot import Subject
+
+USER = "terminal"
+
+
+class Command(BaseCommand):
+    help = "Asks a question in the terminal. The turn is recorded like any other, under the user `terminal`."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("question")
+        parser.add_argument("--session", help="the session to go on with, as printed by an earlier call")
+        parser.add_argument("--plain", action="store_true", help="use /chat instead of /chat/enhanced")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        body = {"question": options["question"], "session_id": options["session"]}
+        asked = QuestionSerializer(data=body)
+        if not asked.is_valid():
+            raise CommandError("; ".join(f"{name}: {' '.join(texts)}" for name, texts in asked.errors.items()))
+        user, _ = get_user_model().objects.get_or_create(username=USER)
+        answer = turn_answer(
+            subject=Subject(subject_ref_of(user), user.pk),
+            question=asked.validated_data["question"],
+            session_id=asked.validated_data.get("session_id") or uuid.uuid4(),
+            endpoint="chat" if options["plain"] else "enhanced",
+            flags=snapshot.current(),
+        )
+        self.stdout.write(draft_text({**answer, "summary": ""}))
+        for citation in answer["citations"]:
+            self.stdout.write(f"[{citation['n']}] {citation['reference']} ({citation['edition']})")
+        self.stdout.write(f"\n{answer['meta']['disclaimer']}. Session {answer['meta']['session_id']}")

@@ -1,0 +1,74 @@
+import uuid
+
+from django.db import models
+
+
+class Session(models.Model):
+    """A conversation. It belongs to a pseudonym, not to an account, so that erasure can cut the link."""
+
+    id = models.UUIDField(primary_key=True)
+    subject_ref = models.CharField(max_length=32, db_index=True)
+    turn_count = models.PositiveIntegerField(default=0)
+    event_count = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField()
+    last_turn_at = models.DateTimeField()
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "chat_session"
+        indexes = [models.Index(fields=["subject_ref", "-last_turn_at"], name="chat_session_recent")]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class Turn(models.Model):
+    """The facts of one recorded turn; never its text."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    session = models.ForeignKey(Session, on_delete=models.PROTECT, related_name="turns")
+    seq = models.PositiveIntegerField()
+    created_at = models.DateTimeField(db_index=True)
+    endpoint = models.CharField(max_length=20)
+    pipeline = models.CharField(max_length=10)
+    track = models.CharField(max_length=10)
+    outcome = models.CharField(max_length=20)
+    provider = models.CharField(max_length=40)
+    model = models.CharField(max_length=200)
+    degraded = models.BooleanField()
+    repaired = models.BooleanField()
+    repair_codes = models.JSONField(default=list)
+    references = models.JSONField(default=list)
+    context = models.CharField(max_length=10)
+    history_turns = models.PositiveIntegerField()
+    question_chars = models.PositiveIntegerField()
+    answer_chars = models.PositiveIntegerField()
+    prompt_tokens = models.PositiveIntegerField()
+    completion_tokens = models.PositiveIntegerField()
+    total_us = models.PositiveBigIntegerField()
+    provider_us = models.PositiveBigIntegerField()
+    event_uid = models.UUIDField()
+
+    class Meta:
+        db_table = "chat_turn"
+        constraints = [models.UniqueConstraint(fields=["session", "seq"], name="chat_turn_session_seq")]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class IdempotencyKey(models.Model):
+    """A caller's promise that two requests with one key are the same request. The answer itself is not held here."""
+
+    subject_ref = models.CharField(max_length=32)
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    turn_id = models.UUIDField(null=True)
+    claimed_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        db_table = "chat_idempotency_key"
+        constraints = [models.UniqueConstraint(fields=["subject_ref", "key"], name="chat_idempotency_subject_key")]
+
+    def __str__(self) -> str:
+        return f"{self.subject_ref} {self.turn_id}"

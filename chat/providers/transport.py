@@ -1,0 +1,87 @@
+"""An httpx transport whose whole exchange has one deadline.
+
+httpx bounds each socket operation by itself: a server that sends a byte a second would never time out. Here every
+operation gets what is left of the budget, which travels in the request's extensions as `deadline` (time.monotonic()).
+"""
+
+import contextvars
+import ssl
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore
+import httpx
+
+_deadline: contextvars.ContextVar[float] = contextvars.ContextVar("provider_deadline")
+
+
+def _left(timeout: float | None) -> float:
+    left = _deadline.get(float("inf")) - time.monotonic()
+    if left <= 0:
+        raise httpcore.ReadTimeout("the budget of the call is used up")
+    return left if timeout is None else min(left, timeout)
+
+
+class _DeadlineStream(httpcore.NetworkStream):
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, _left(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, _left(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, _left(timeout)))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _DeadlineBackend(httpcore.NetworkBackend):
+    def __init__(self) -> None:
+        self._backend = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        return _DeadlineStream(
+            self._backend.connect_tcp(host, port, _left(timeout), local_address, socket_options=socket_options)
+        )
+
+    def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None
+    ) -> httpcore.NetworkStream:
+        return _DeadlineStream(self._backend.connect_unix_socket(path, _left(timeout), socket_options=socket_options))
+
+    def sleep(self, seconds: float) -> None:
+        self._backend.sleep(min(seconds, _left(seconds)))
+
+
+class DeadlineTransport(httpx.HTTPTransport):
+    def __init__(self, *, max_connections: int) -> None:
+        super().__init__()
+        # httpx offers no public way to name the backend of its pool; httpcore does.
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=httpx.create_ssl_context(),
+            max_connections=max_connections,
+            max_keepalive_connections=max_connections,
+            keepalive_expiry=30,
+            network_backend=_DeadlineBackend(),
+        )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        _deadline.set(request.extensions["deadline"])
+        return super().handle_request(request)

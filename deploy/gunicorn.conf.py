@@ -1,0 +1,52 @@
+"""`gunicorn -c deploy/gunicorn.conf.py onesource.wsgi`; WEB_WORKERS, WEB_THREADS and WORKER_CLASS adjust it."""
+
+import os
+import pathlib
+import signal
+
+bind = f"{os.environ.get('HOST') or '127.0.0.1'}:{os.environ.get('PORT') or '8000'}"
+workers = int(os.environ.get("WEB_WORKERS") or "2")
+threads = int(os.environ.get("WEB_THREADS") or "16")
+worker_class = os.environ.get("WORKER_CLASS") or "gthread"
+worker_connections = 1000
+# A provider call may take LLM_TIMEOUT_MS; the rest is for a slow database.
+timeout = 60
+graceful_timeout = 30
+keepalive = 75
+max_requests = 100_000
+max_requests_jitter = 10_000
+accesslog = None
+# Errors of gunicorn's own go through the same JSON logging as everything else.
+logconfig_dict = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "loggers": {"gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True}},
+    "root": {"level": "INFO", "handlers": []},
+}
+
+
+def on_starting(server):
+    """Counters of an earlier run would be added to those of this one."""
+    if directory := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        for left in pathlib.Path(directory).glob("*.db"):
+            left.unlink(missing_ok=True)
+
+
+def child_exit(server, worker):
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(worker.pid)
+
+
+def post_worker_init(worker):
+    """From SIGTERM on /readyz says 503, while the requests at hand are finished."""
+    from ops.health import draining
+
+    stop = signal.getsignal(signal.SIGTERM)
+
+    def drain(number, frame):
+        draining.set()
+        stop(number, frame)
+
+    signal.signal(signal.SIGTERM, drain)

@@ -1,0 +1,166 @@
+"""One immutable picture of all flags, taken once a turn. Pure: the rows come through readers given to `configure`.
+
+A snapshot older than FRESH_SECONDS is checked against the epoch, which every write path advances in its own
+transaction, and the rows are read again only when it moved. With the database away the last picture stays.
+"""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from flags.registry import REGISTRY, Value, registered
+
+FRESH_SECONDS = 0.25
+# After a failed read the database is left alone for this long: each try can cost a connection timeout.
+RETRY_SECONDS = 1.0
+
+
+class SourceAway(Exception):
+    """The rows cannot be read now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom a cohort flag is asked for."""
+
+    ref: str
+    user_id: int | None = None
+    group_ids: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class CohortRule:
+    everyone: bool | None
+    users: frozenset[int] = frozenset()
+    groups: frozenset[int] = frozenset()
+    rollout_bp: int = 0
+    salt: str = ""
+
+    def admits(self, key: str, subject: Subject | None) -> bool:
+        """Kill switch or full release first, then the listed, then the bucket."""
+        if self.everyone is not None:
+            return self.everyone
+        if subject is None:
+            return False
+        if subject.user_id in self.users or not self.groups.isdisjoint(subject.group_ids):
+            return True
+        return bucket(self.salt, key, subject.ref) < self.rollout_bp
+
+
+def bucket(salt: str, key: str, subject_ref: str) -> int:
+    """0..9999, the same for a subject as long as the salt stays: sticky, and monotonic in the rollout's share."""
+    digest = hashlib.sha256(f"{salt}:{key}:{subject_ref}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    cohorts: Mapping[str, CohortRule] = field(default_factory=dict)
+    values: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def names_groups(self) -> bool:
+        return any(rule.groups for rule in self.cohorts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    epoch: int
+    read_at: float
+    pins: Mapping[str, Value]
+    rules: Rules
+
+    def boolean(self, key: str, subject: Subject | None = None) -> bool:
+        if key in self.pins:
+            return bool(self.pins[key])
+        if key in self.rules.cohorts:
+            return self.rules.cohorts[key].admits(key, subject)
+        return bool(self._value(key))
+
+    def number(self, key: str) -> float:
+        value = self.pins.get(key, self._value(key))
+        assert isinstance(value, (int, float))
+        return value
+
+    def choice(self, key: str) -> str:
+        return str(self.pins.get(key, self._value(key)))
+
+    def _value(self, key: str) -> Value:
+        value = self.rules.values.get(key)
+        return registered(key).default if value is None else value
+
+    def evaluate(self, subject: Subject | None) -> dict[str, Value]:
+        """Every flag and setting as the subject gets it."""
+        return {
+            key: self.boolean(key, subject) if entry.is_boolean else self.pins.get(key, self._value(key))
+            for key, entry in REGISTRY.items()
+        }
+
+    def age(self) -> float:
+        """Seconds since the database last confirmed this picture; infinite when it never did."""
+        return time.monotonic() - self.read_at
+
+
+NEVER = float("-inf")
+_lock = threading.Lock()
+_read_epoch: Callable[[], int] | None = None
+_read_rules: Callable[[], Rules] | None = None
+_pins: Mapping[str, Value] = MappingProxyType({})
+_current = Snapshot(-1, NEVER, _pins, Rules())
+_next_try = NEVER
+
+
+def configure(*, read_epoch: Callable[[], int], read_rules: Callable[[], Rules], pins: Mapping[str, Value]) -> None:
+    """Readers raise SourceAway when the database cannot be read."""
+    global _read_epoch, _read_rules, _pins
+    _read_epoch, _read_rules, _pins = read_epoch, read_rules, MappingProxyType(dict(pins))
+    reset()
+
+
+def reset() -> None:
+    """Forgets the picture, so that the next call reads the rows."""
+    global _current, _next_try
+    _current = Snapshot(-1, NEVER, _pins, Rules())
+    _next_try = NEVER
+
+
+def pins() -> Mapping[str, Value]:
+    return _pins
+
+
+def current() -> Snapshot:
+    snapshot = _current
+    if snapshot.age() <= FRESH_SECONDS:
+        return snapshot
+    # One thread refreshes; the others go on with the picture they have, unless there is none yet.
+    if not _lock.acquire(blocking=snapshot.epoch < 0):
+        return snapshot
+    try:
+        return _refresh()
+    finally:
+        _lock.release()
+
+
+def last() -> Snapshot:
+    """The picture as it is, without looking for a newer one: for metrics."""
+    return _current
+
+
+def _refresh() -> Snapshot:
+    global _current, _next_try
+    snapshot = _current
+    now = time.monotonic()
+    if snapshot.age() <= FRESH_SECONDS or now < _next_try or _read_epoch is None or _read_rules is None:
+        return snapshot
+    try:
+        # The epoch before the rows: rows newer than their epoch are read once more, never the other way round.
+        epoch = _read_epoch()
+        rules = snapshot.rules if epoch == snapshot.epoch else _read_rules()
+    except SourceAway:
+        _next_try = now + RETRY_SECONDS
+        return snapshot
+    _current = Snapshot(epoch, now, _pins, rules)
+    return _current

@@ -1,0 +1,100 @@
+"""How a text becomes words: folding, units, stems. Everything here is the same for questions and for passages."""
+
+import re
+import unicodedata
+from functools import lru_cache
+
+_PLAIN = str.maketrans({
+    "\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u201c": '"', "\u201d": '"', "\u2010": "-", "\u2011": "-", "\u2012": "-",
+    "\u2013": "-", "\u2014": " - ", "\u2212": "-", "\u00d7": "x", "\u2026": " ... ", "\u2264": " ", "\u2265": " ",
+})  # fmt: skip
+
+_UNITS = {
+    "mm": "mm", "mil": "mm", "mils": "mm", "millimetre": "mm", "millimetres": "mm", "millimeter": "mm",
+    "millimeters": "mm", "cm": "cm", "centimetre": "cm", "centimetres": "cm", "centimeters": "cm",
+    "m": "m", "metre": "m", "metres": "m", "meter": "m", "meters": "m", "mtr": "m", "mtrs": "m",
+    "m2": "m2", "sqm": "m2", "sqmm": "mm2", "mm2": "mm2", "m3": "m3", "kg": "kg", "kpa": "kpa", "mpa": "mpa", "kw": "kw",
+    "kn": "kn", "lux": "lux", "l/s": "l/s", "%": "%", "percent": "%", "per cent": "%", "minute": "min", "minutes": "min",
+    "hour": "h", "hours": "h", "stars": "stars", "star": "stars", "db": "db", "degrees": "deg", "deg": "deg",
+}  # fmt: skip
+_UNIT = "|".join(sorted((re.escape(unit) for unit in _UNITS), key=len, reverse=True))
+_SQUARE = re.compile(r"\b(?:square|sq\.?)\s?(?:metres?|meters?|m)\b")
+_CUBIC = re.compile(r"\b(?:cubic|cu\.?)\s?(?:metres?|meters?|m)\b")
+_QUANTITY = re.compile(rf"(?<![\w.])(\d{{1,3}}(?:,\d{{3}})+|\d+)(\.\d+)?\s?-?({_UNIT})(?![a-z0-9/])")
+_RATIO = re.compile(r"(?<![\w.:])1\s?(?:in|:|/|to)\s?(\d{1,4})(?![\d/])")
+_CLASS = re.compile(
+    r"(?<![a-z])c+l+as+(?:e?s)?\s?-?(\d{1,2}[a-c]?)(?![\d.])((?:\s?(?:,|/|&|-|and|or|to|through)\s?(?:class(?:es)?\s)?\d{1,2}[a-c]?(?![\w.]))*)"
+)
+_MEMBER = re.compile(r"(-|to|through|,|/|&|and|or)\s?(?:class(?:es)?\s)?(\d{1,2}[a-c]?)")
+# "Type A", "Region C", "BAL-29", "Level 2": the letter or number is what tells one from the other.
+_LETTERED = re.compile(r"(?<![a-z])(type|region|bal|zone|volume|spec|part|grade)[\s-]{1,2}(fz|low|one|two|three|four|five|six|[a-d](?![\w/-])|\d{1,2}(?:\.\d)?(?![\w.:]))")
+_WORD = re.compile(r"[a-z]*\d[\w:./%]*[\w%]|[a-z]*\d|[a-z]+(?:'[a-z]+)?")
+_SENTENCE = re.compile(r"(?<=[.!?;\n])\s+|\n+|\s-\s")
+
+
+def fold(text: str) -> str:
+    """Lower case without accents or macrons, typographic signs made plain."""
+    # Only the signs that stand above a letter go: "m\u00b2" must become "m2", and "\u0101" must become "a".
+    decomposed = unicodedata.normalize("NFKD", text.translate(_PLAIN))
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter)).lower()
+
+
+def sentences(folded: str) -> list[str]:
+    return [part for part in (piece.strip() for piece in _SENTENCE.split(folded)) if part]
+
+
+def words(folded: str) -> list[str]:
+    """Words and figures; a figure carries its unit ("865mm"), a slope is "1:14", a building class is "class7b"."""
+    text = _SQUARE.sub("m2", _CUBIC.sub("m3", folded))
+    text = re.sub(r"(?<![a-z])([rukz])[\s-](value|factor)", r"\1\2", text)
+    text = _RATIO.sub(r" 1:\1 ", text)
+    text = _CLASS.sub(_classes, text)
+    text = _LETTERED.sub(r"\1\2 ", text)
+    text = _QUANTITY.sub(_quantity, text)
+    found = []
+    for word in _WORD.findall(text.replace("-", " ")):
+        bare = word[:-2] if word.endswith("'s") else word.replace("'", "")
+        if bare:
+            found.append(bare)
+    return found
+
+
+def _quantity(match: re.Match[str]) -> str:
+    whole, decimals, unit = match.groups()
+    fraction = (decimals or "").rstrip("0").rstrip(".")
+    return f" {whole.replace(',', '')}{fraction}{_UNITS[unit]} "
+
+
+def _classes(match: re.Match[str]) -> str:
+    members = [match.group(1)]
+    for joint, member in _MEMBER.findall(match.group(2) or ""):
+        if joint in {"-", "to", "through"} and members[-1].isdigit() and member.isdigit():
+            members.extend(str(number) for number in range(int(members[-1]) + 1, min(int(member), 12)))
+        members.append(member)
+    return " " + " ".join(f"class{member}" for member in members) + " "
+
+
+@lru_cache(maxsize=65536)
+def stem(word: str) -> str:
+    """A light stem: plural, -ing, -ed, -ly and a final e go. Wrong stems do no harm as long as both sides share them."""
+    if len(word) <= 3 or not word.isalpha():
+        return word
+    word = word.replace("iz", "is") if word.endswith(("ize", "izes", "ized", "izing", "ization")) else word
+    word = word.replace("isation", "ise") if word.endswith("isation") else word
+    if word.endswith("ies") and len(word) > 4:
+        word = word[:-3] + "y"
+    elif word.endswith(("sses", "shes", "ches", "xes", "zes")):
+        word = word[:-2]
+    elif word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-1]
+    for ending in ("ing", "ed"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3 and set(word[: -len(ending)]) & set("aeiouy"):
+            word = word[: -len(ending)]
+            if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "ls":
+                word = word[:-1]
+            break
+    if word.endswith("ly") and len(word) > 5:
+        word = word[:-2]
+    if word.endswith("e") and len(word) > 3:
+        word = word[:-1]
+    return word

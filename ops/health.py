@@ -1,0 +1,76 @@
+"""What the probes say. A dependency that can be done without makes `degraded` with 200: a hard failure of a shared one
+would take every pod out at once. 503 is for what ends all service: nothing can be recorded, or the process drains.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, transaction
+
+from chat.guard import answer_check, guard
+from chat.guard.schema import InvalidAnswer, draft_fault
+from chat.stores.base import StoreAway
+from chat.stores.conversation import RECORD, hot_stores, primary
+from flags import snapshot
+from flags.models import FlagsEpoch
+
+__all__ = ["Health", "answer_check", "draining", "readiness"]
+
+draining = threading.Event()
+# One valid draft and one broken one: the guard that answers both as it should is working.
+PROBE = '{"title":"t","summary":"","blocks":[{"type":"markdown","text":"x"}]}'
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    status: str
+    checks: dict[str, dict[str, Any]]
+
+    @property
+    def http_status(self) -> int:
+        return 503 if self.status == "not_ready" else 200
+
+
+def readiness() -> Health:
+    checks = {
+        "database": _checked(_database),
+        "conversation_store": _checked(lambda: primary(snapshot.current()).check()),
+        "schema_guard": _checked(_schema_guard),
+        "configuration": {"status": "healthy", "environment": settings.ENVIRONMENT},
+    }
+    primary_name = primary(snapshot.current()).name
+    checks["conversation_store"]["name"] = primary_name
+    for name, store in hot_stores().items():
+        checks[name] = _checked(store.check) | {"primary": name == primary_name}
+    if draining.is_set():
+        checks["draining"] = {"status": "unhealthy"}
+    fatal = ("database", "schema_guard", "draining")
+    unhealthy = {name for name, check in checks.items() if check["status"] != "healthy"}
+    if unhealthy & set(fatal):
+        return Health("not_ready", checks)
+    return Health("degraded" if unhealthy else "ready", checks)
+
+
+def _checked(check: Callable[[], None]) -> dict[str, Any]:
+    try:
+        check()
+    except (DatabaseError, InterfaceError, StoreAway, InvalidAnswer):
+        return {"status": "unhealthy"}
+    return {"status": "healthy"}
+
+
+def _database() -> None:
+    """A write that is rolled back: a read-only database answers SELECT and can record nothing."""
+    RECORD.check()
+    with transaction.atomic():
+        FlagsEpoch.objects.filter(pk=1).update(epoch=-1)
+        transaction.set_rollback(True)
+
+
+def _schema_guard() -> None:
+    good, bad = guard(PROBE), guard(PROBE[:-1])
+    if good.events or draft_fault(bad.draft) or bad.outcome != "fallback":
+        raise InvalidAnswer("/")

@@ -1,0 +1,46 @@
+"""Exposition of the metrics of all workers, and of what only the database can say."""
+
+import os
+from collections.abc import Iterator
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from audit.models import TurnContent
+from flags import snapshot
+
+
+class _AtScrape(Collector):
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        build = GaugeMetricFamily(
+            "onesource_build_info", "What runs here", labels=["version", "commit", "environment", "track"]
+        )
+        build.add_metric([settings.VERSION, settings.GIT_COMMIT or "", settings.ENVIRONMENT, settings.RELEASE_TRACK], 1)
+        yield build
+        age = snapshot.current().age()
+        yield GaugeMetricFamily(
+            "onesource_flags_snapshot_age_seconds", "Since the flags were last confirmed by the database", value=age
+        )
+        try:
+            overdue = TurnContent.objects.filter(expires_at__lt=timezone.now()).count()
+        except (DatabaseError, InterfaceError):
+            # A scrape goes on without it: that the database is away is told by other metrics.
+            return
+        yield GaugeMetricFamily("onesource_content_overdue_rows", "Contents past their retention", value=overdue)
+
+
+def exposition() -> bytes:
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        registry: CollectorRegistry = REGISTRY
+        own = CollectorRegistry()
+        own.register(_AtScrape())
+        return generate_latest(registry) + generate_latest(own)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(_AtScrape())
+    return generate_latest(registry)
