@@ -46,7 +46,8 @@ def event_record(
     actions.check(kind, facts)
     at = at or timezone.now()
     uid = uuid.uuid4()
-    with transaction.atomic():
+    # No savepoint: an event that fails must take the change it stands for with it.
+    with transaction.atomic(savepoint=False):
         seq = stream_seq if stream_seq is not None else _next_seq(stream)
         body = canonical_json(
             {

@@ -40,4 +40,5 @@ PROVIDER_REQUESTS = Counter("onesource_provider_requests_total", "Provider calls
 BREAKER_STATE = Gauge(
     "onesource_breaker_state", "0 closed, 1 half-open, 2 open", ["dependency"], multiprocess_mode="livemax"
 )
+TURNS_SHED = Counter("onesource_turns_shed_total", "Turns turned away because the process had no place free")
 RATE_LIMITED = Counter("onesource_ratelimited_total", "Requests turned away by the rate limit", ["scope"])

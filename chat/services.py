@@ -118,7 +118,8 @@ def turn_record(*, turn: TurnInput, drafted: Drafted, context: str, started: flo
         if claim:
             claim_settle(claim, turn.turn_id)
     messages = [Message(2 * seq - 1, "user", turn.question), Message(2 * seq, "assistant", text)]
-    transaction.on_commit(lambda: history_append(turn.session_id, messages, flags=turn.flags))
+    # robust: the turn is on record, so no fault of the store may keep its answer from the caller.
+    transaction.on_commit(lambda: history_append(turn.session_id, messages, flags=turn.flags), robust=True)
     return Recorded(answer, row)
 
 
@@ -286,4 +287,4 @@ def session_delete(*, subject: Subject, session_id: uuid.UUID) -> None:
             actor_ref=subject.ref,
             facts={"session_id": str(session_id), "turns_erased": erased},
         )
-    transaction.on_commit(lambda: history_delete(session_id))
+    transaction.on_commit(lambda: history_delete(session_id), robust=True)

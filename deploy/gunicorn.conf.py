@@ -26,7 +26,13 @@ logconfig_dict = {
 
 
 def on_starting(server):
-    """Counters of an earlier run would be added to those of this one."""
+    """Stops on a misconfiguration; wipes an earlier run's metrics, which would be added to those of this one."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "onesource.settings")
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("check")
     if directory := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         for left in pathlib.Path(directory).glob("*.db"):
             left.unlink(missing_ok=True)

@@ -161,6 +161,8 @@ else:
             "timeout": 2,
         },
     }
+    # A pooled connection may be from before a restart of the server.
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = env.url("REDIS_URL", "", ("redis", "rediss", "unix"))
 REDIS_SOCKET_TIMEOUT_MS = env.integer("REDIS_SOCKET_TIMEOUT_MS", 200, minimum=10, maximum=10_000)
@@ -211,6 +213,12 @@ SPECTACULAR_SETTINGS = {
     "VERSION": __version__,
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    # Not DevelopmentAuthentication: the document describes the product in production.
+    "AUTHENTICATION_WHITELIST": [
+        "chat.api.authentication.TokenAuthentication",
+        "chat.api.authentication.SessionAuthentication",
+    ],
+    "POSTPROCESSING_HOOKS": ["chat.api.openapi.probes_add", "drf_spectacular.hooks.postprocess_schema_enums"],
 }
 
 WAFFLE_FLAG_MODEL = "flags.Flag"
@@ -221,6 +229,10 @@ LLM_PROVIDER = env.choice("LLM_PROVIDER", "extractive", ("extractive", "openai")
 LLM_BASE_URL = env.url("LLM_BASE_URL", "", ("http", "https"))
 LLM_API_KEY = env.secret("LLM_API_KEY")
 LLM_MODEL = env.text("LLM_MODEL")
+# Below the number of threads, so that the probes always find one.
+_threads = env.integer("WEB_THREADS", 16, minimum=2, maximum=512)
+_concurrency = 1000 if env.text("WORKER_CLASS") == "gevent" else max(1, _threads - 4)
+CHAT_CONCURRENCY = env.integer("CHAT_CONCURRENCY", _concurrency, minimum=1, maximum=10_000)
 LLM_CONTEXT_TOKENS = env.integer("LLM_CONTEXT_TOKENS", 8000, minimum=1000, maximum=2_000_000)
 LLM_MAX_TOKENS = env.integer("LLM_MAX_TOKENS", 2048, minimum=64, maximum=128_000)
 

@@ -57,11 +57,23 @@
     },
   };
 
+  const sources = (citations) => {
+    const details = element("details");
+    details.appendChild(element("summary", citations.length === 1 ? "1 source" : `${citations.length} sources`));
+    const list = details.appendChild(element("ol"));
+    citations.forEach((citation) => {
+      const item = list.appendChild(element("li", `${citation.reference} (${citation.edition}; ${citation.jurisdiction})`));
+      item.value = citation.n;
+    });
+    return details;
+  };
+
   const drawAnswer = (answer) => {
     const article = element("article");
     article.tabIndex = -1;
     article.appendChild(element("h2", answer.title));
     answer.blocks.forEach((block) => article.appendChild(draw[block.type](block)));
+    if (answer.citations.length) article.appendChild(sources(answer.citations));
     const actions = answer.meta.suggested_actions;
     if (actions.length) {
       const row = article.appendChild(element("div", null, "row"));

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+
 from chat.guard.schema import ANSWER
 
 PROBLEM: dict[str, Any] = {
@@ -34,3 +36,41 @@ def _inlined(node: Any) -> Any:
 
 
 ANSWER_RESPONSES: dict[Any, Any] = {200: _inlined(ANSWER), **PROBLEM_RESPONSES, **_MORE}
+
+
+class BearerToken(OpenApiAuthenticationExtension):
+    target_class = "chat.api.authentication.TokenAuthentication"
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer"}
+
+
+class SessionCookie(OpenApiAuthenticationExtension):
+    target_class = "chat.api.authentication.SessionAuthentication"
+    name = "session"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
+
+
+PROBES = {
+    "/healthz": ("The process answers; touches nothing outside it.", "application/json"),
+    "/readyz": ("Whether turns can be recorded: ready or degraded with 200, not_ready with 503.", "application/json"),
+    "/version": ("What runs here, and its flags.", "application/json"),
+    "/metrics": ("Prometheus text of all workers; METRICS_ALLOWED_NETWORKS or an operator's token.", "text/plain"),
+}
+
+
+def probes_add(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Plain Django views, so that they depend on as little as possible; they belong in the document all the same."""
+    for path, (description, media_type) in PROBES.items():
+        schema = {"type": "object"} if media_type == "application/json" else {"type": "string"}
+        result["paths"][path] = {
+            "get": {
+                "operationId": path.strip("/"),
+                "description": description,
+                "responses": {"200": {"description": "", "content": {media_type: {"schema": schema}}}},
+            }
+        }
+    return result

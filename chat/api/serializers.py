@@ -3,6 +3,8 @@ import unicodedata
 import uuid
 from typing import Any
 
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 QUESTION_LIMIT = 8000
@@ -52,6 +54,7 @@ class StrictBooleanField(serializers.BooleanField):
         return data
 
 
+@extend_schema_field(OpenApiTypes.UUID)
 class CanonicalUUIDField(serializers.Field[uuid.UUID, Any, str, Any]):
     def to_internal_value(self, data: Any) -> uuid.UUID:
         if not isinstance(data, str) or not CANONICAL_UUID.fullmatch(data):

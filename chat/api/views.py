@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from audit.services import subject_ref_of
+from chat.api.admission import ADMISSION
 from chat.api.openapi import ANSWER_RESPONSES, PROBLEM_RESPONSES
 from chat.api.pagination import RecentSessions
 from chat.api.serializers import CANONICAL_UUID, ConversationSerializer, QuestionSerializer, SessionSerializer
@@ -48,15 +49,21 @@ class TurnView(APIView):
         flags = snapshot.current()
         subject = subject_for(request.user, flags)
         self.allowance = turn_throttle(subject, flags)
+        with ADMISSION.turn():
+            return self._respond(request, question.validated_data, subject, flags, key)
+
+    def _respond(
+        self, request: Request, asked: dict[str, Any], subject: Subject, flags: Snapshot, key: str | None
+    ) -> Response:
         if key is None:
-            return Response(self._answer(question.validated_data, subject, flags, None))
+            return Response(self._answer(asked, subject, flags, None))
         budget = timedelta(milliseconds=flags.number("LLM_TIMEOUT_MS"))
         claim = claim_take(
             subject_ref=subject.ref, key=key, fingerprint=fingerprint(request.path, request.data), budget=budget
         )
         if isinstance(claim, Replay):
             return Response(answer_replay(claim), headers={"Idempotent-Replayed": "true"})
-        return Response(self._answer_claimed(question.validated_data, subject, flags, claim))
+        return Response(self._answer_claimed(asked, subject, flags, claim))
 
     def _answer_claimed(self, asked: dict[str, Any], subject: Subject, flags: Snapshot, claim: Claim) -> dict[str, Any]:
         answered = False
@@ -99,7 +106,10 @@ def _idempotency_key(request: Request) -> str | None:
 
 
 class SessionListView(APIView):
+    """The caller's conversations, the latest first."""
+
     @extend_schema(
+        operation_id="chat_sessions_list",
         responses={200: SessionSerializer(many=True), **PROBLEM_RESPONSES},
         parameters=[OpenApiParameter("cursor", str, description="From `next` of the page before.")],
     )
@@ -110,6 +120,8 @@ class SessionListView(APIView):
 
 
 class SessionView(APIView):
+    """One conversation: its retained turns; deleting erases the texts and keeps the evidence."""
+
     @extend_schema(responses={200: ConversationSerializer, **PROBLEM_RESPONSES})
     def get(self, request: Request, session_id: str) -> Response:
         session = session_for(subject_ref_of(request.user), _canonical(session_id), required=True)
