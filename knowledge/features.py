@@ -1,6 +1,6 @@
 """The row of numbers by which a question and a note are weighed. The names are the keys of `data/weights.json`."""
 
-from knowledge.matching import CANDIDATES, Left, Matcher, Near, Phrase, Profile, top
+from knowledge.matching import CANDIDATES, NO_NOTE, Left, Matcher, Near, Phrase, Profile, top
 from knowledge.reading import Reading
 
 HARD_ASPECTS = frozenset({
@@ -16,14 +16,21 @@ NAMES = (
     "aspect", "aspect_missing", "aspect_hard", "scope_clash", "scope_fit", "class_clash", "class_fit", "state_clash", "nz_clash",
     "foreign", "place_clash", "reference_fit", "reference_unfit", "feature_cover", "figure_fit", "asks", "short",
     "corrected", "lead", "beaten", "elsewhere_negative", "length",
-    "target_fit", "target_missing", "target_hard", "target_miss", "target_none",
+    "nowhere", "nowhere_wins", "title", "odd", "subject_none", "things", "things_missing", "aspect_odds", "target_odds", "target_fit", "target_missing", "target_hard", "target_miss", "target_none",
 )  # fmt: skip
 Row = dict[str, float]
 
 
-def candidates(matcher: Matcher, reading: Reading, phrase: Phrase | None = None, without: int = -1) -> dict[int, Row]:
+# Log odds that a question is not answered, given that it names this aspect and the note never does; fitted, see fitting.py.
+AspectOdds = dict[str, float]
+
+
+def candidates(
+    matcher: Matcher, reading: Reading, odds: AspectOdds, phrase: Phrase | None = None, without: int = -1
+) -> dict[int, Row]:
     """Rows of the likeliest notes. `phrase` and `without` leave one labelled phrase out, for fitting."""
     near = matcher.near_notes(reading, without)
+    nowhere = near.pop(NO_NOTE, Near())
     rough = {
         index: _mean(entry.positives) + 0.4 * entry.letters + 0.5 * _shared(matcher, index, reading)
         for index, entry in near.items()
@@ -33,7 +40,9 @@ def candidates(matcher: Matcher, reading: Reading, phrase: Phrase | None = None,
     rows: dict[int, Row] = {}
     for index in chosen:
         left = Left(matcher.profiles[index], phrase if phrase and phrase.note == index else None)
-        row = _row(matcher, index, reading, near[index], left)
+        row = _row(matcher, index, reading, near[index], left, odds)
+        row["nowhere"] = max(nowhere.negative, 0.8 * nowhere.letters_negative)
+        row["nowhere_wins"] = max(0.0, nowhere.negative - row["best"])
         row["elsewhere_negative"] = max(0.0, most_negative - row["best"])
         rows[index] = row
     for index, row in rows.items():
@@ -58,7 +67,7 @@ def _shared(matcher: Matcher, index: int, reading: Reading) -> float:
     return found / total if total else 0.0
 
 
-def _row(matcher: Matcher, index: int, reading: Reading, near: Near, left: Left) -> Row:
+def _row(matcher: Matcher, index: int, reading: Reading, near: Near, left: Left, odds: AspectOdds) -> Row:
     profile = matcher.profiles[index]
     row: Row = dict.fromkeys(NAMES, 0.0)
     first, second, third = (near.positives + [0.0, 0.0, 0.0])[:3]
@@ -71,11 +80,22 @@ def _row(matcher: Matcher, index: int, reading: Reading, near: Near, left: Left)
         short=float(sum(weight >= 1 for weight in reading.content.values()) <= 2),
     )  # fmt: skip
     _coverage(matcher, reading, left, row)
-    _aspects(reading, left, row)
+    _aspects(reading, left, odds, row)
     _scope(reading, left, profile, row)
     _places(reading, profile, row)
     _references(reading, profile, row)
     row["subject"] = max((_subject(subject, reading) for subject in profile.subjects), default=0.0)
+    row["subject_none"] = float(row["subject"] == 0)
+    row["title"] = _title(matcher, profile, reading)
+    row["things_missing"] = min(
+        3.0,
+        sum(
+            matcher.idf.get("=" + name, matcher.unseen) / matcher.unseen
+            for name in reading.things
+            if left.thing(name) <= 0 and reading.features.get("=" + name, 0.0) >= 1
+        ),
+    )
+    row["things"] = min(1.0, sum(left.thing(name) > 0 for name in reading.things) / 4)
     if reading.figures:
         row["figure_fit"] = len(reading.figures & profile.figures) / len(reading.figures)
     return row
@@ -108,6 +128,13 @@ def _coverage(matcher: Matcher, reading: Reading, left: Left, row: Row) -> None:
             row["miss_english"] += missing / matcher.unseen
     for name in ("refused_only", "miss_unknown", "miss_elsewhere", "miss_english"):
         row[name] = min(row[name], 3.0)
+    core_words = [stem for stem, weight in reading.content.items() if weight >= 1]
+    odd = [
+        stem
+        for stem in core_words
+        if stem not in matcher.told and not any(name[0] == "=" for name in reading.covers.get(stem, ()))
+    ]
+    row["odd"] = len(odd) / len(core_words) if core_words else 0.0
     row["cover"] = found / total if total else 0.0
     row["cover_core"] = found_core / core if core else 0.0
     total = found = 0.0
@@ -132,13 +159,16 @@ def _covered(stem: str, reading: Reading, left: Left) -> float:
     return best
 
 
-def _aspects(reading: Reading, left: Left, row: Row) -> None:
+def _aspects(reading: Reading, left: Left, odds: AspectOdds, row: Row) -> None:
     if not reading.aspects:
         return
     fits = {name: min(1.0, left.aspect(name) / 3) for name in reading.aspects}
     row["aspect"] = sum(fits.values()) / len(fits)
     row["aspect_missing"] = min(2.0, sum(1 - fit for fit in fits.values()))
     asked = {name: min(1.0, (2 * left.target(name) + left.aspect(name)) / 6) for name in reading.target}
+    missing = [name for name in reading.aspects if left.aspect(name) <= 0]
+    row["aspect_odds"] = min(6.0, sum(odds.get(name, 0.0) for name in missing))
+    row["target_odds"] = min(6.0, sum(odds.get(name, 0.0) for name in missing if name in reading.target))
     row["target_none"] = float(not asked)
     if asked:
         row["target_fit"] = sum(asked.values()) / len(asked)
@@ -157,7 +187,9 @@ def _scope(reading: Reading, left: Left, profile: Profile, row: Row) -> None:
         row["scope_fit"], row["scope_clash"] = fit, max(0.0, 0.2 - fit) * 5
     if reading.classes and profile.classes:
         known = profile.classes | {name.rstrip("abc") for name in profile.classes}
-        fit = sum(name in known or name.rstrip("abc") in profile.classes for name in reading.classes) / len(reading.classes)
+        fit = sum(name in known or name.rstrip("abc") in profile.classes for name in reading.classes) / len(
+            reading.classes
+        )
         row["class_fit"], row["class_clash"] = fit, 1 - fit
 
 
@@ -182,4 +214,15 @@ def _references(reading: Reading, profile: Profile, row: Row) -> None:
 def _subject(subject: frozenset[str], reading: Reading) -> float:
     if not subject:
         return 0.0
-    return sum(name in reading.features or (name[0] == "=" and name[1:] in reading.things) for name in subject) / len(subject)
+    return sum(name in reading.features or (name[0] == "=" and name[1:] in reading.things) for name in subject) / len(
+        subject
+    )
+
+
+def _title(matcher: Matcher, profile: Profile, reading: Reading) -> float:
+    total = found = 0.0
+    for name, weight in profile.title.items():
+        share = weight * matcher.idf.get(name, matcher.unseen)
+        total += share
+        found += share if name in reading.features else 0.0
+    return found / total if total else 0.0

@@ -14,6 +14,7 @@ from knowledge.reading import Reader, Reading
 TEXT_COUNT = 50
 """A word of the text counts as if it stood in this many phrases, so that leaving one phrase out never removes it."""
 CANDIDATES = 8
+NO_NOTE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Profile:
     aspects: Counter[str] = field(default_factory=Counter)
     targets: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    title: dict[str, float] = field(default_factory=dict)
     subjects: list[frozenset[str]] = field(default_factory=list)
     features: Counter[str] = field(default_factory=Counter)
     classes: set[str] = field(default_factory=set)
@@ -68,7 +70,8 @@ class Near:
 
 
 class Matcher:
-    def __init__(self, notes: Sequence[Note], reader: Reader) -> None:
+    def __init__(self, notes: Sequence[Note], reader: Reader, declined: Sequence[str] = ()) -> None:
+        """`declined`: questions that no note answers, near to none in particular."""
         self.notes = notes
         self.reader = reader
         self.phrases = [
@@ -77,12 +80,15 @@ class Matcher:
             for positive, texts in ((True, note.asked_as), (False, note.not_answered))
             for text in (*texts, note.title)[: len(texts) + positive]
         ]
+        self.phrases += [Phrase(NO_NOTE, False, reader.read(text)) for text in declined]
         self.profiles = [Profile() for _ in notes]
         for index, note in enumerate(notes):
             self._profile_text(self.profiles[index], note)
         for phrase in self.phrases:
-            self._profile_phrase(self.profiles[phrase.note], phrase)
+            if phrase.note != NO_NOTE:
+                self._profile_phrase(self.profiles[phrase.note], phrase)
         self.idf = self._frequencies()
+        self.told = frozenset(word for profile in self.profiles for word in profile.words)
         self.unseen = log(1 + len(notes) / 0.5)
         self._index()
 
@@ -101,11 +107,14 @@ class Matcher:
             profile.places |= reading.place_names
             profile.figures |= reading.figures
             profile.references |= {named.key for named in reading.references}
+        profile.title = self.reader.read(note.title).features
         for subject in note.subjects:
             reading = self.reader.read(subject)
             profile.subjects.append(frozenset("=" + thing for thing in reading.things) or frozenset(reading.content))
         for state in ("NSW", "VIC", "QLD", "NT", "NZ"):
-            if note.jurisdiction.upper().startswith(state) or (state == "NZ" and "New Zealand" in note.jurisdiction[:12]):
+            if note.jurisdiction.upper().startswith(state) or (
+                state == "NZ" and "New Zealand" in note.jurisdiction[:12]
+            ):
                 profile.state = state
 
     def _profile_phrase(self, profile: Profile, phrase: Phrase) -> None:

@@ -21,13 +21,22 @@ _UNIT = "|".join(sorted((re.escape(unit) for unit in _UNITS), key=len, reverse=T
 _SQUARE = re.compile(r"\b(?:square|sq\.?)\s?(?:metres?|meters?|m)\b")
 _CUBIC = re.compile(r"\b(?:cubic|cu\.?)\s?(?:metres?|meters?|m)\b")
 _QUANTITY = re.compile(rf"(?<![\w.])(\d{{1,3}}(?:,\d{{3}})+|\d+)(\.\d+)?\s?-?({_UNIT})(?![a-z0-9/])")
+_BOUND = re.compile(
+    r"\b(under|below|less than|not more than|no more than|up to|lower than|shorter than|within|over|above|more than|exceed(?:s|ing)?|greater than|"
+    r"higher than|taller than|beyond)\s+(?:a |an |about |just )?(\d[\d.]*(?:mm|m2|m|kw))\b"
+)
+_LOWER = frozenset(
+    {"under", "below", "less than", "not more than", "no more than", "up to", "lower than", "shorter than", "within"}
+)
 _RATIO = re.compile(r"(?<![\w.:])1\s?(?:in|:|/|to)\s?(\d{1,4})(?![\d/])")
 _CLASS = re.compile(
     r"(?<![a-z])c+l+as+(?:e?s)?\s?-?(\d{1,2}[a-c]?)(?![\d.])((?:\s?(?:,|/|&|-|and|or|to|through)\s?(?:class(?:es)?\s)?\d{1,2}[a-c]?(?![\w.]))*)"
 )
 _MEMBER = re.compile(r"(-|to|through|,|/|&|and|or)\s?(?:class(?:es)?\s)?(\d{1,2}[a-c]?)")
 # "Type A", "Region C", "BAL-29", "Level 2": the letter or number is what tells one from the other.
-_LETTERED = re.compile(r"(?<![a-z])(type|region|bal|zone|volume|spec|part|grade)[\s-]{1,2}(fz|low|one|two|three|four|five|six|[a-d](?![\w/-])|\d{1,2}(?:\.\d)?(?![\w.:]))")
+_LETTERED = re.compile(
+    r"(?<![a-z])(type|region|bal|zone|volume|spec|part|grade)[\s-]{1,2}(fz|low|one|two|three|four|five|six|[a-d](?![\w/-])|\d{1,2}(?:\.\d)?(?![\w.:]))"
+)
 _WORD = re.compile(r"[a-z]*\d[\w:./%]*[\w%]|[a-z]*\d|[a-z]+(?:'[a-z]+)?")
 _SENTENCE = re.compile(r"(?<=[.!?;\n])\s+|\n+|\s-\s")
 
@@ -50,7 +59,8 @@ def words(folded: str) -> list[str]:
     text = _RATIO.sub(r" 1:\1 ", text)
     text = _CLASS.sub(_classes, text)
     text = _LETTERED.sub(r"\1\2 ", text)
-    text = _QUANTITY.sub(_quantity, text)
+    text = " ".join(_QUANTITY.sub(_quantity, text).split())
+    text = _BOUND.sub(lambda match: f"{match[0]} {'under' if match[1] in _LOWER else 'over'}{match[2]} ", text)
     found = []
     for word in _WORD.findall(text.replace("-", " ")):
         bare = word[:-2] if word.endswith("'s") else word.replace("'", "")

@@ -20,7 +20,9 @@ _ASKS = re.compile(
     r"|\b(?:need to know|want to know|like to know|tell me|wondering|is (?:it|this|that) (?:ok|legal|allowed|right|enough))\b"
 )
 # Where the thing asked for stands: after the question word, or after "maximum" and the like.
-_POINTS = frozenset({"how", "what", "which", "who", "when", "where", "whats", "maximum", "minimum", "max", "min", "why"})
+_POINTS = frozenset(
+    {"how", "what", "which", "who", "when", "where", "whats", "maximum", "minimum", "max", "min", "why"}
+)
 _REACH = 4
 _FIGURE = re.compile(r"\d")
 _CLASS = re.compile(r"class\d{1,2}[a-c]?$")
@@ -85,7 +87,8 @@ class Reader:
                 if name in {"ACT", "XX"} and (weight < 1 or stems[start:end] == ["act"]):
                     # "Act as ..."; and where somebody comes from is not where the building stands.
                     continue
-                names.add(name)
+                if sign != "@" or weight >= 1:
+                    names.add(name)
                 _raise(reading.features, sign + name, weight * (0.7 if sign == "@" else 0.5 if sign == "^" else 1.0))
                 for index in range(start, end):
                     covered.setdefault(index, set()).add(sign + name)

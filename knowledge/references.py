@@ -55,14 +55,19 @@ _PATTERN = re.compile(
 _FOLDED = re.compile(_PATTERN.pattern, re.VERBOSE | re.IGNORECASE)
 
 # "Specifications 17 and 18", "Tables 7.4.4a/7.4.4b": the second and later members of a list take the kind of the first.
-_MORE = re.compile(rf"\s{{0,2}}(?:,|/|and|or|&|to|-|–)\s{{0,2}}(?:and\s|or\s)?(?P<code>{_NEW}|{_OLD}|{_DOTTED}|\d{{1,2}}(?![\w.%:]))")
+_MORE = re.compile(
+    rf"\s{{0,2}}(?:,|/|and|or|&|to|-|–)\s{{0,2}}(?:and\s|or\s)?(?P<code>{_NEW}|{_OLD}|{_DOTTED}|\d{{1,2}}(?![\w.%:]))"
+)
 # What shows that a dotted number is a clause and not a version, a date or a measure.
 _CLAUSE_BEFORE = re.compile(
     r"\b(?:clauses?|cl\.?|cls\.?|sections?|sec\.?|s\.?|parts?|provisions?|standard(?: 2022)?|HP|NCC|BCA|paragraph|item|2019:)"
     r"[\s(]{0,2}(?:[\d.,\s\-–]|and|to){0,24}$",
     re.IGNORECASE,
 )
-_MEASURE_AFTER = re.compile(r"\s?(?:%|mm|cm|m\b|m2|m3|kw|kn|kpa|mpa|kg|l/s|lux|times|x\b|degrees|million|stars?|db|v\b|am\b|pm\b)", re.IGNORECASE)
+_MEASURE_AFTER = re.compile(
+    r"\s?(?:%|mm|cm|m\b|m2|m3|kw|kn|kpa|mpa|kg|l/s|lux|times|x\b|degrees|million|stars?|db|v\b|am\b|pm\b)",
+    re.IGNORECASE,
+)
 _NUMBER = re.compile(r"\d{2,5}(?:\.\d{1,3}){0,2}")
 _CODE_ONLY = re.compile(_CODE, re.IGNORECASE)
 

@@ -38,7 +38,7 @@ def _inlined(node: Any) -> Any:
 ANSWER_RESPONSES: dict[Any, Any] = {200: _inlined(ANSWER), **PROBLEM_RESPONSES, **_MORE}
 
 
-class BearerToken(OpenApiAuthenticationExtension):
+class BearerToken(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "chat.api.authentication.TokenAuthentication"
     name = "bearer"
 
@@ -46,7 +46,7 @@ class BearerToken(OpenApiAuthenticationExtension):
         return {"type": "http", "scheme": "bearer"}
 
 
-class SessionCookie(OpenApiAuthenticationExtension):
+class SessionCookie(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "chat.api.authentication.SessionAuthentication"
     name = "session"
 
