@@ -1,0 +1,205 @@
+"""The record of a turn: event, facts, encrypted content and the session's counters, in one transaction."""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from audit import actions
+from audit.services import commitment_make, content_store, event_record, salt_make
+from chat.guard import answer_check, draft_text
+from chat.idempotency import Claim, claim_settle
+from chat.models import Session, Turn
+from chat.pipeline.turn import Drafted, TurnInput
+from chat.stores.base import Message
+from chat.stores.conversation import history_append
+from flags.registry import REGISTRY
+from flags.snapshot import Snapshot
+from onesource.errors import NotFound
+
+DISCLAIMER = "Verify against NCC and relevant AS/NZS before use on-site"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    answer: dict[str, Any]
+    turn: Turn
+
+
+def retention(flags: Snapshot) -> timedelta:
+    return timedelta(seconds=int(flags.number("CONV_TTL_SECONDS")))
+
+
+def turn_record(*, turn: TurnInput, drafted: Drafted, context: str, started: float, claim: Claim | None) -> Recorded:
+    """Event, facts, encrypted content and the session's counters in one transaction; the hot store after it."""
+    now = timezone.now()
+    with transaction.atomic():
+        session = _session_advance(turn, now)
+        seq = session.turn_count
+        total = time.perf_counter() - started
+        answer = _answer(turn, drafted, seq, total)
+        text = draft_text(answer)
+        salt = salt_make()
+        event = event_record(
+            kind=actions.TURN_COMPLETED,
+            stream=f"session:{turn.session_id}",
+            stream_seq=session.event_count,
+            actor_ref=turn.subject.ref,
+            facts=_facts(turn, drafted, seq, context, total)
+            | {
+                "question": commitment_make(salt, turn.question).facts(),
+                "answer": commitment_make(salt, text).facts(),
+            },
+            at=now,
+        )
+        content_store(
+            turn_id=turn.turn_id,
+            session_id=turn.session_id,
+            seq=seq,
+            subject_ref=turn.subject.ref,
+            payload=_payload(turn, drafted, answer, text, salt),
+            at=now,
+            retention=retention(turn.flags),
+        )
+        row = Turn.objects.create(
+            **_columns(turn, drafted, text, context, total), seq=seq, created_at=now, event_uid=event.uid
+        )
+        if claim:
+            claim_settle(claim, turn.turn_id)
+    messages = [Message(2 * seq - 1, "user", turn.question), Message(2 * seq, "assistant", text)]
+    # robust: the turn is on record, so no fault of the store may keep its answer from the caller.
+    transaction.on_commit(lambda: history_append(turn.session_id, messages, flags=turn.flags), robust=True)
+    return Recorded(answer, row)
+
+
+def _session_advance(turn: TurnInput, now: datetime) -> Session:
+    """Takes the next turn number under the session's row lock; two tabs at once get two numbers."""
+    advance = {"turn_count": F("turn_count") + 1, "event_count": F("event_count") + 1, "last_turn_at": now}
+    mine = Session.objects.filter(pk=turn.session_id, subject_ref=turn.subject.ref, deleted_at=None)
+    if not mine.update(**advance):
+        Session.objects.bulk_create(
+            [Session(id=turn.session_id, subject_ref=turn.subject.ref, created_at=now, last_turn_at=now)],
+            ignore_conflicts=True,
+        )
+        if not mine.update(**advance):
+            # Deleted, or taken by somebody else, while the answer was being made.
+            raise NotFound("This session does not exist or is not yours.", code="session_not_found")
+    return mine.get()
+
+
+def _answer(turn: TurnInput, drafted: Drafted, seq: int, total: float) -> dict[str, Any]:
+    completion = drafted.completion
+    days = retention(turn.flags) / timedelta(days=1)
+    answer = {
+        **drafted.guarded.draft,
+        "citations": drafted.citations,
+        "meta": {
+            "schema": "v2",
+            "turn_id": str(turn.turn_id),
+            "session_id": str(turn.session_id),
+            "turn": seq,
+            "pipeline": drafted.pipeline,
+            "enhanced": turn.enhanced,
+            "provider": completion.provider,
+            "model": completion.model,
+            "degraded": drafted.degraded,
+            "repaired": drafted.guarded.repaired,
+            "repair_codes": drafted.guarded.codes,
+            "references": drafted.references,
+            "suggested_actions": drafted.suggested_actions,
+            "disclaimer": DISCLAIMER,
+            "retention_notice": f"Questions and answers are kept for {days:g} days and then deleted.",
+            "msg_count_before": 2 * (seq - 1),
+            "tokens": {
+                "prompt": completion.prompt_tokens,
+                "completion": completion.completion_tokens,
+                "estimated": completion.tokens_estimated,
+            },
+            "timing_ms": {
+                "total": round(total * 1000, 1),
+                "provider": round(drafted.provider_seconds * 1000, 1),
+                "overhead": round(max(total - drafted.provider_seconds, 0) * 1000, 1),
+                "first_token": None,
+            },
+        },
+    }
+    answer_check(answer)
+    return answer
+
+
+def _facts(turn: TurnInput, drafted: Drafted, seq: int, context: str, total: float) -> dict[str, Any]:
+    completion = drafted.completion
+    evaluated = turn.flags.evaluate(turn.subject)
+    return {
+        "turn_id": str(turn.turn_id),
+        "session_id": str(turn.session_id),
+        "turn": seq,
+        "endpoint": turn.endpoint,
+        "pipeline": drafted.pipeline,
+        "outcome": drafted.outcome,
+        "failure": drafted.failure,
+        "provider": completion.provider,
+        "model": completion.model,
+        "template": drafted.template,
+        "enforced": completion.enforced,
+        "stop_reason": completion.stop_reason,
+        "passages": list(drafted.passage_keys),
+        "references": [f"{r['text']}{'' if r['known'] else ' (unknown)'}" for r in drafted.references],
+        "context": {"outcome": context, "turns": drafted.history_turns},
+        "guard": {
+            "outcome": drafted.guarded.outcome,
+            "events": [
+                {"code": e.code, "pointer": e.pointer, "before": e.before, "after": e.after}
+                for e in drafted.guarded.events
+            ],
+        },
+        "flags": {
+            "epoch": turn.flags.epoch,
+            **{k: str(v) if REGISTRY[k].type == "number" else v for k, v in evaluated.items()},
+        },
+        "tokens": {"prompt": completion.prompt_tokens, "completion": completion.completion_tokens},
+        "total_us": int(total * 1e6),
+        "provider_us": int(drafted.provider_seconds * 1e6),
+        "version": settings.VERSION,
+        "commit": settings.GIT_COMMIT,
+        "track": settings.RELEASE_TRACK,
+    }
+
+
+def _payload(turn: TurnInput, drafted: Drafted, answer: dict[str, Any], text: str, salt: bytes) -> dict[str, Any]:
+    payload = {"question": turn.question, "answer": answer, "answer_text": text, "salt": salt.hex()}
+    if drafted.guarded.events:
+        # What the guard changed can be judged only against what came in.
+        payload["raw"] = drafted.completion.text.encode("utf-8", "replace").decode()
+    return payload
+
+
+def _columns(turn: TurnInput, drafted: Drafted, text: str, context: str, total: float) -> dict[str, Any]:
+    completion = drafted.completion
+    return {
+        "id": turn.turn_id,
+        "session_id": turn.session_id,
+        "endpoint": turn.endpoint,
+        "pipeline": drafted.pipeline,
+        "track": settings.RELEASE_TRACK,
+        "outcome": drafted.outcome,
+        "provider": completion.provider,
+        "model": completion.model,
+        "degraded": drafted.degraded,
+        "repaired": drafted.guarded.repaired,
+        "repair_codes": drafted.guarded.codes,
+        "references": drafted.references,
+        "context": context,
+        "history_turns": drafted.history_turns,
+        "question_chars": len(turn.question),
+        "answer_chars": len(text),
+        "prompt_tokens": completion.prompt_tokens,
+        "completion_tokens": completion.completion_tokens,
+        "total_us": int(total * 1e6),
+        "provider_us": int(drafted.provider_seconds * 1e6),
+    }
