@@ -6,4 +6,8 @@ class AuditConfig(AppConfig):
     verbose_name = "Audit trail"
 
     def ready(self) -> None:
-        from audit import checks, signals  # noqa: F401  (registering is the import's purpose)
+        from audit import content, signals  # noqa: F401  (registering is the import's purpose)
+
+        # Keys that do not parse stop the boot: the first question would be lost to them.
+        content.keyring()
+        content.signing_key()

@@ -5,9 +5,8 @@ first); older ones still unwrap. Deleting the data key is what makes a day of a 
 """
 
 import base64
-import binascii
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
@@ -29,7 +28,7 @@ class Keyring:
     """Wrapping keys by id; `active` wraps."""
 
     active: str
-    keys: dict[str, bytes]
+    keys: dict[str, bytes] = field(repr=False)
 
 
 @lru_cache(maxsize=4)
@@ -39,12 +38,23 @@ def keyring_parse(value: str) -> Keyring:
         key_id, separator, encoded = part.strip().partition(":")
         try:
             key = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
+        except ValueError:
             key = b""
         if not separator or not key_id or len(key_id) > 40 or len(key) != KEY_BYTES or key_id in keys:
             raise EnvError("CONTENT_KEYS", f"entry {number} must be a new id, a colon and the base64 of 32 bytes")
         keys[key_id] = key
     return Keyring(next(iter(keys)), keys)
+
+
+def signing_key() -> bytes:
+    """The 32 bytes of AUDIT_SIGNING_KEY (an Ed25519 seed). Raises EnvError."""
+    try:
+        key = base64.b64decode(settings.AUDIT_SIGNING_KEY, validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise EnvError("AUDIT_SIGNING_KEY", "must be the base64 of 32 bytes")
+    return key
 
 
 def keyring() -> Keyring:

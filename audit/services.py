@@ -4,7 +4,7 @@ import json
 import secrets
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -130,7 +130,7 @@ def content_context(turn_id: uuid.UUID, session_id: uuid.UUID, seq: int) -> byte
 
 
 def _content_key(subject_ref: str, at: datetime) -> tuple[ContentKey, bytes]:
-    day = at.date()
+    day = at.astimezone(UTC).date()
     context = f"key:{subject_ref}:{day}".encode()
     row = ContentKey.objects.filter(subject_ref=subject_ref, day=day).first()
     if row is None:

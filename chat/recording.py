@@ -1,12 +1,14 @@
 """The record of a turn: event, facts, encrypted content and the session's counters, in one transaction."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -20,7 +22,7 @@ from chat.stores.base import Message
 from chat.stores.conversation import history_append
 from flags.registry import REGISTRY
 from flags.snapshot import Snapshot
-from onesource.errors import NotFound
+from onesource.errors import NotFound, Unavailable
 
 DISCLAIMER = "Verify against NCC and relevant AS/NZS before use on-site"
 
@@ -38,7 +40,7 @@ def retention(flags: Snapshot) -> timedelta:
 def turn_record(*, turn: TurnInput, drafted: Drafted, context: str, started: float, claim: Claim | None) -> Recorded:
     """Event, facts, encrypted content and the session's counters in one transaction; the hot store after it."""
     now = timezone.now()
-    with transaction.atomic():
+    with _recording(), transaction.atomic():
         session = _session_advance(turn, now)
         seq = session.turn_count
         total = time.perf_counter() - started
@@ -75,6 +77,18 @@ def turn_record(*, turn: TurnInput, drafted: Drafted, context: str, started: flo
     # robust: the turn is on record, so no fault of the store may keep its answer from the caller.
     transaction.on_commit(lambda: history_append(turn.session_id, messages, flags=turn.flags), robust=True)
     return Recorded(answer, row)
+
+
+@contextmanager
+def _recording() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        raise Unavailable(
+            "The turn could not be recorded, so no answer is given. Please try again.",
+            code="not_recorded",
+            retry_after=2,
+        ) from error
 
 
 def _session_advance(turn: TurnInput, now: datetime) -> Session:

@@ -4,9 +4,10 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from audit.content import ContentUnreadable
 from audit.selectors import content_read, contents_last
 from chat.models import Session
-from onesource.errors import NotFound
+from onesource.errors import Gone, NotFound
 
 HISTORY_LIMIT = 200
 
@@ -25,13 +26,16 @@ def session_for(subject_ref: str, session_id: uuid.UUID, *, required: bool = Fal
 
 
 def sessions_of(subject_ref: str) -> QuerySet[Session]:
-    return Session.objects.filter(subject_ref=subject_ref, deleted_at=None).order_by("-last_turn_at", "-pk")
+    return Session.objects.filter(subject_ref=subject_ref, deleted_at=None)
 
 
 def conversation_of(session: Session) -> Iterator[dict[str, Any]]:
     """The retained turns of a session, oldest first: {turn, asked_at, question, answer}."""
     for row in contents_last(session.pk, HISTORY_LIMIT):
-        payload = content_read(row)
+        try:
+            payload = content_read(row)
+        except ContentUnreadable:
+            raise Gone("The texts of this conversation cannot be read any more.", code="content_gone") from None
         yield {
             "turn": row.seq,
             "asked_at": row.created_at,

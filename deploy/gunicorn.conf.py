@@ -1,5 +1,6 @@
 """`gunicorn -c deploy/gunicorn.conf.py onesource.wsgi`; WEB_WORKERS, WEB_THREADS and WORKER_CLASS adjust it."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -16,6 +17,8 @@ keepalive = 75
 max_requests = 100_000
 max_requests_jitter = 10_000
 accesslog = None
+# Its default is one path in the home directory for all instances.
+control_socket_disable = True
 # Errors of gunicorn's own go through the same JSON logging as everything else.
 logconfig_dict = {
     "version": 1,
@@ -47,7 +50,16 @@ def child_exit(server, worker):
 
 def post_worker_init(worker):
     """From SIGTERM on /readyz says 503, while the requests at hand are finished."""
+    from django.db import DatabaseError, InterfaceError, connection
+
+    from knowledge.retrieval import search
     from ops.health import draining
+
+    # The index is read at its first use, which takes a second or two; no caller should wait for that. Without a
+    # database the worker starts all the same: /readyz says what is wrong.
+    with contextlib.suppress(DatabaseError, InterfaceError):
+        search("warm up")
+    connection.close()
 
     stop = signal.getsignal(signal.SIGTERM)
 

@@ -11,7 +11,7 @@ from audit.services import subject_ref_of
 from flags import snapshot
 from flags.changes import acting
 from flags.models import Flag, Setting, Switch
-from flags.registry import REGISTRY, BadValue
+from flags.registry import REGISTRY, BadValue, UnknownFlag
 from flags.services import change_check
 
 for model in (Flag, Switch, get_waffle_sample_model()):
@@ -33,6 +33,8 @@ class ReasonForm(forms.ModelForm):  # type: ignore[type-arg]
             change_check(self.instance.change_key(), self.cleaned_data.get("reason", ""))
         except BadValue as error:
             raise forms.ValidationError(str(error)) from None
+        except UnknownFlag:
+            raise forms.ValidationError("This flag is not registered in the code; nothing reads it.") from None
         return cleaned
 
 

@@ -68,7 +68,7 @@ class Registered:
             return "expected on or off"
         if self.type == "choice":
             return f"expected one of {', '.join(self.choices)}"
-        return f"expected a {'whole ' if self.whole else ''}number from {self.minimum:g} to {self.maximum:g}"
+        return f"expected a {'whole ' if self.whole else ''}number from {self.minimum} to {self.maximum}"
 
 
 def _store_default() -> str:

@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.db.models.signals import m2m_changed
 from django.dispatch import receiver
 
 from audit.services import subject_ref_of
 from flags.models import Flag, change_record
 
-RECORDED = frozenset({"post_add", "post_remove", "pre_clear"})
+# Before a removal, because afterwards nobody can tell who was a member; after an addition, which names the new ones.
+RECORDED = frozenset({"post_add", "pre_remove", "pre_clear"})
 # An event's body is bounded; a mass change is given by its count and its first members.
 LISTED = 200
 
@@ -22,14 +23,7 @@ def members_record(
     if action not in RECORDED:
         return
     relation = "users" if sender is Flag.users.through else "groups"
-    flags = [instance] if not reverse else _flags_of(instance, relation, pk_set)
-    for flag in flags:
-        if reverse:
-            members = [instance]
-        elif pk_set is None:
-            members = list(getattr(flag, relation).all())
-        else:
-            members = list((User if relation == "users" else Group).objects.filter(pk__in=pk_set))
+    for flag, members in _pairs(relation, instance, reverse, pk_set):
         if members:
             change = {"count": len(members), "members": [_name(member) for member in members[:LISTED]]}
             added = action == "post_add"
@@ -40,9 +34,13 @@ def members_record(
             )
 
 
-def _flags_of(member: Any, relation: str, pk_set: set[int] | None) -> list[Flag]:
-    flags = Flag.objects.filter(**{relation: member}) if pk_set is None else Flag.objects.filter(pk__in=pk_set)
-    return list(flags)
+def _pairs(relation: str, instance: Any, reverse: bool, pk_set: set[int] | None) -> list[tuple[Flag, list[Any]]]:
+    """The flags touched, each with those of its present members that the change names (all, for a clear)."""
+    if reverse:
+        flags = Flag.objects.filter(**{relation: instance})
+        return [(flag, [instance]) for flag in (flags if pk_set is None else flags.filter(pk__in=pk_set))]
+    members = getattr(instance, relation).all()
+    return [(instance, list(members if pk_set is None else members.filter(pk__in=pk_set)))]
 
 
 def _name(member: Any) -> str:

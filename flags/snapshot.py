@@ -53,7 +53,7 @@ class CohortRule:
 def bucket(salt: str, key: str, subject_ref: str) -> int:
     """0..9999, the same for a subject as long as the salt stays: sticky, and monotonic in the rollout's share."""
     digest = hashlib.sha256(f"{salt}:{key}:{subject_ref}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % 10_000
+    return int.from_bytes(digest, "big") % 10_000
 
 
 @dataclass(frozen=True, slots=True)

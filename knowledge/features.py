@@ -11,17 +11,18 @@ HOUSE = frozenset({"house"})
 SHARED = frozenset({"apartment", "class3", "class4", "highrise"})
 COMMERCIAL = frozenset({"class5", "class6", "class7a", "class7b", "class8", "class9a", "class9b", "class9c", "school"})
 NAMES = (
-    "bias", "best", "second", "third", "letters", "contained", "negative", "letters_negative", "negative_wins",
-    "cover", "cover_core", "miss_elsewhere", "miss_english", "miss_unknown", "miss_most", "refused_only", "subject",
-    "aspect", "aspect_missing", "aspect_hard", "scope_clash", "scope_fit", "class_clash", "class_fit", "state_clash", "nz_clash",
-    "foreign", "place_clash", "reference_fit", "reference_unfit", "feature_cover", "figure_fit", "asks", "short",
-    "corrected", "lead", "beaten", "elsewhere_negative", "length",
-    "nowhere", "nowhere_wins", "title", "odd", "subject_none", "things", "things_missing", "aspect_odds", "target_odds", "target_fit", "target_missing", "target_hard", "target_miss", "target_none",
+    "bias", "best", "second", "third", "mean", "state_fit", "letters", "contained", "negative", "letters_negative",
+    "negative_wins", "cover", "cover_core", "miss_elsewhere", "miss_english", "miss_unknown", "miss_most",
+    "refused_only", "subject", "aspect", "aspect_missing", "aspect_hard", "scope_clash", "scope_fit", "class_clash",
+    "class_fit", "state_clash", "nz_clash", "foreign", "place_clash", "reference_fit", "reference_unfit",
+    "feature_cover", "figure_fit", "asks", "short", "corrected", "lead", "beaten", "elsewhere_negative", "length",
+    "nowhere", "nowhere_wins", "title", "odd", "subject_none", "things", "bayes", "bayes_behind", "things_missing",
+    "aspect_odds", "target_odds", "target_fit", "target_missing", "target_hard", "target_miss", "target_none",
 )  # fmt: skip
 Row = dict[str, float]
 
 
-# Log odds that a question is not answered, given that it names this aspect and the note never does; fitted, see fitting.py.
+# Log odds that a question is not answered, given that it names this aspect and the note never does; see fitting.py.
 AspectOdds = dict[str, float]
 
 
@@ -31,47 +32,62 @@ def candidates(
     """Rows of the likeliest notes. `phrase` and `without` leave one labelled phrase out, for fitting."""
     near = matcher.near_notes(reading, without)
     nowhere = near.pop(NO_NOTE, Near())
+    shares = {
+        name: weight * matcher.idf.get(name, 1.0 if name[0] in "#^" else matcher.unseen)
+        for name, weight in reading.features.items()
+    }
+    whole = sum(shares.values()) or 1.0
     rough = {
-        index: _mean(entry.positives) + 0.4 * entry.letters + 0.5 * _shared(matcher, index, reading)
+        index: _mean(entry.positives)
+        + 0.4 * entry.letters
+        + 0.5 * sum(share for name, share in shares.items() if name in matcher.profiles[index].features) / whole
         for index, entry in near.items()
     }
     chosen = list(top(rough, CANDIDATES))
+    if holders := _holders(matcher, reading):
+        # A clause or standard that is named decides: notes that do not hold it are not meant.
+        chosen = sorted(holders & rough.keys(), key=lambda index: -rough[index])[:CANDIDATES] or chosen
     most_negative = max((max(near[i].negative, 0.8 * near[i].letters_negative) for i in near), default=0.0)
     rows: dict[int, Row] = {}
     for index in chosen:
         left = Left(matcher.profiles[index], phrase if phrase and phrase.note == index else None)
         row = _row(matcher, index, reading, near[index], left, odds)
-        row["nowhere"] = max(nowhere.negative, 0.8 * nowhere.letters_negative)
-        row["nowhere_wins"] = max(0.0, nowhere.negative - row["best"])
+        profile = matcher.profiles[index]
+        row["nowhere"] = max(
+            (
+                max(cosine, 0.8 * letters) * matcher.turned_down(reading, number, profile)
+                for cosine, letters, number in nowhere.refusals
+            ),
+            default=0.0,
+        )
+        row["nowhere_wins"] = max(0.0, row["nowhere"] - row["best"])
         row["elsewhere_negative"] = max(0.0, most_negative - row["best"])
         rows[index] = row
+    most = max((row["bayes"] for row in rows.values()), default=0.0)
     for index, row in rows.items():
+        row["bayes_behind"] = most - row["bayes"]
         others = [_mean(near[other].positives) for other in chosen if other != index]
         lead = _mean(near[index].positives) - max(others, default=0.0)
         row["lead"], row["beaten"] = max(0.0, lead), max(0.0, -lead)
     return rows
 
 
+def _holders(matcher: Matcher, reading: Reading) -> set[int]:
+    asked = {named.key for named in reading.references if named.kind not in {"part", "nz"}}
+    return {index for key in asked for index in matcher.holders.get(key, ())}
+
+
 def _mean(positives: list[float]) -> float:
-    best = (positives + [0.0, 0.0, 0.0])[:3]
+    best = [*positives, 0.0, 0.0, 0.0][:3]
     return 0.6 * best[0] + 0.25 * best[1] + 0.15 * best[2]
-
-
-def _shared(matcher: Matcher, index: int, reading: Reading) -> float:
-    have = matcher.profiles[index].features
-    total = found = 0.0
-    for name, weight in reading.features.items():
-        share = weight * matcher.idf.get(name, 1.0 if name[0] in "#^" else matcher.unseen)
-        total += share
-        found += share if have[name] else 0.0
-    return found / total if total else 0.0
 
 
 def _row(matcher: Matcher, index: int, reading: Reading, near: Near, left: Left, odds: AspectOdds) -> Row:
     profile = matcher.profiles[index]
     row: Row = dict.fromkeys(NAMES, 0.0)
-    first, second, third = (near.positives + [0.0, 0.0, 0.0])[:3]
+    first, second, third = [*near.positives, 0.0, 0.0, 0.0][:3]
     row.update(
+        mean=sum(near.positives) / max(1, left.phrases()),
         bias=1.0, best=first, second=second, third=third, letters=near.letters, contained=near.contained,
         negative=near.negative, letters_negative=near.letters_negative,
         negative_wins=max(0.0, near.negative - first) + 0.5 * max(0.0, near.letters_negative - near.letters),
@@ -86,6 +102,7 @@ def _row(matcher: Matcher, index: int, reading: Reading, near: Near, left: Left,
     _references(reading, profile, row)
     row["subject"] = max((_subject(subject, reading) for subject in profile.subjects), default=0.0)
     row["subject_none"] = float(row["subject"] == 0)
+    row["bayes"] = _bayes(matcher, reading, left)
     row["title"] = _title(matcher, profile, reading)
     row["things_missing"] = min(
         3.0,
@@ -198,6 +215,7 @@ def _places(reading: Reading, profile: Profile, row: Row) -> None:
     row["foreign"] = float("XX" in reading.places)
     row["nz_clash"] = float(("NZ" in states) != (profile.state == "NZ"))
     if profile.state and profile.state != "NZ":
+        row["state_fit"] = float(profile.state in states)
         row["state_clash"] = float(bool(states) and profile.state not in states)
     listed = {name for name in profile.places if name not in {"nsw", "victoria", "queensland"}}
     if len(listed) >= 4 and reading.place_names:
@@ -226,3 +244,13 @@ def _title(matcher: Matcher, profile: Profile, reading: Reading) -> float:
         total += share
         found += share if name in reading.features else 0.0
     return found / total if total else 0.0
+
+
+def _bayes(matcher: Matcher, reading: Reading, left: Left) -> float:
+    """Naive Bayes log likelihood ratio, a word outside every phrase saying nothing."""
+    total = 0.0
+    for name, weight in reading.features.items():
+        background = matcher.background.get(name)
+        if background is not None:
+            total += min(1.0, weight) * left.likelihood(name, background)
+    return total / 10

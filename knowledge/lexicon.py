@@ -18,6 +18,8 @@ class Lexicon:
     aspects: PhraseTable
     places: PhraseTable
     fillers: frozenset[str]
+    """As words and as stems."""
+    filler_words: frozenset[str]
     english: frozenset[str]
     misspellings: Mapping[str, str]
     thesaurus_words: frozenset[str]
@@ -38,16 +40,16 @@ def _table(entries: Mapping[str, Sequence[str]]) -> PhraseTable:
 
 def phrases_match(stems: Sequence[str], table: PhraseTable) -> list[tuple[int, int, str]]:
     """`(start, end, name)` of the phrases of the table in a row of stems: leftmost, longest, not overlapping."""
-    found = []
+    found: list[tuple[int, int, str]] = []
     position = 0
     while position < len(stems):
         for phrase, name in table.get(stems[position], ()):
-            if tuple(stems[position : position + len(phrase)]) == phrase:
-                found.append((position, position + len(phrase), name))
-                position += len(phrase)
+            if found and found[-1][0] == position and len(phrase) < found[-1][1] - position:
                 break
-        else:
-            position += 1
+            if tuple(stems[position : position + len(phrase)]) == phrase:
+                # A phrase may have several names: a "rail" is a handrail or a barrier.
+                found.append((position, position + len(phrase), name))
+        position = found[-1][1] if found and found[-1][0] == position else position + 1
     return found
 
 
@@ -65,6 +67,7 @@ def lexicon() -> Lexicon:
         aspects=_table(aspects),
         places=_table(places),
         fillers=frozenset(stem(word.replace("'", "")) for word in fillers) | frozenset(fillers),
+        filler_words=frozenset(fillers),
         english=frozenset(english) | place_words,
         misspellings=json.loads((DATA / "misspellings.json").read_text("utf-8")),
         thesaurus_words=frozenset(word for phrase in phrases for word in words(phrase) if word.isalpha()),

@@ -15,11 +15,15 @@ TEXT_COUNT = 50
 """A word of the text counts as if it stood in this many phrases, so that leaving one phrase out never removes it."""
 CANDIDATES = 8
 NO_NOTE = -1
+TOLD, SMOOTHING = 1.0, 2.0
+COMMON_GRAM, UNSEEN_GRAM = 0.06, 6.0
+LEAST_COSINE, LEAST_LETTERS = 0.08, 0.12
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    id: int
+    """What the matcher learns of a passage. Without its row's id: the same texts give the same matcher."""
+
     key: str
     title: str
     text: str
@@ -46,6 +50,9 @@ class Profile:
     words: Counter[str] = field(default_factory=Counter)
     things: Counter[str] = field(default_factory=Counter)
     aspects: Counter[str] = field(default_factory=Counter)
+    asked: Counter[str] = field(default_factory=Counter)
+    """In how many of the phrases that the note answers a feature stands."""
+    phrases: int = 0
     targets: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     title: dict[str, float] = field(default_factory=dict)
@@ -67,6 +74,8 @@ class Near:
     letters: float = 0.0
     letters_negative: float = 0.0
     contained: float = 0.0
+    refusals: list[tuple[float, float, int]] = field(default_factory=list)
+    """Of phrases that belong to no note: cosine, letters and phrase number."""
 
 
 class Matcher:
@@ -91,6 +100,40 @@ class Matcher:
         self.told = frozenset(word for profile in self.profiles for word in profile.words)
         self.unseen = log(1 + len(notes) / 0.5)
         self._index()
+        self._whole = {
+            _bare(phrase.reading): (phrase.note, phrase.positive) for phrase in self.phrases if phrase.note != NO_NOTE
+        }
+        self.holders: dict[str, list[int]] = defaultdict(list)
+        for index, profile in enumerate(self.profiles):
+            for key in profile.references:
+                self.holders[key].append(index)
+        asked: Counter[str] = Counter()
+        for profile in self.profiles:
+            asked.update(profile.asked)
+        whole = sum(profile.phrases for profile in self.profiles) or 1
+        self.background = {name: (count + 0.5) / whole for name, count in asked.items()}
+        self._distinct = [
+            self._distinctive(phrase, self.profiles[phrase.note])
+            if not phrase.positive and phrase.note != NO_NOTE
+            else {}
+            for phrase in self.phrases
+        ]
+
+    def _distinctive(self, phrase: Phrase, profile: Profile) -> dict[str, float]:
+        """What sets a phrase apart from everything the note is known to say: the "timber" of a timber handrail."""
+        return {
+            name: weight
+            for name, weight in self.weights(phrase.reading).items()
+            if not profile.features[name] and name[0] not in "#"
+        }
+
+    def turned_down(self, reading: Reading, number: int, profile: Profile | None = None) -> float:
+        """How much of what a declined phrase asks beyond the note is asked here too, 0..1."""
+        distinct = self._distinct[number] if profile is None else self._distinctive(self.phrases[number], profile)
+        whole = sum(distinct.values())
+        if not whole:
+            return 1.0
+        return sum(weight for name, weight in distinct.items() if name in reading.features) / whole
 
     def _profile_text(self, profile: Profile, note: Note) -> None:
         for text in (note.title, note.text, note.reference, " . ".join(note.clauses), *note.subjects, *note.aspects):
@@ -127,6 +170,8 @@ class Matcher:
         profile.aspects.update(reading.aspects)
         profile.targets.update(reading.target)
         profile.features.update(reading.features.keys())
+        profile.asked.update(reading.features.keys())
+        profile.phrases += 1
 
     def _frequencies(self) -> dict[str, float]:
         """Inverse document frequency, the documents being notes: fourteen phrasings of one rule are one witness."""
@@ -144,20 +189,27 @@ class Matcher:
         self._postings: dict[str, list[tuple[int, float]]] = defaultdict(list)
         self._letters: dict[str, list[tuple[int, float]]] = defaultdict(list)
         self._norms: list[float] = []
-        grams_seen: Counter[str] = Counter()
+        self._grams_seen = grams_seen = Counter[str]()
         rows = [_grams(phrase.reading.text) for phrase in self.phrases]
         for row in rows:
             grams_seen.update(row)
-        self._gram_idf = {gram: log(1 + len(rows) / count) for gram, count in grams_seen.items()}
+        # The commonest say little and cost most.
+        common = max(20, COMMON_GRAM * len(rows))
+        self._gram_idf = {gram: log(1 + len(rows) / count) for gram, count in grams_seen.items() if count <= common}
         for number, phrase in enumerate(self.phrases):
             weights = self.weights(phrase.reading)
             norm = sqrt(sum(weight * weight for weight in weights.values())) or 1.0
             self._norms.append(norm)
             for name, weight in weights.items():
                 self._postings[name].append((number, weight / norm))
-            gram_norm = sqrt(sum(self._gram_idf[gram] ** 2 for gram in rows[number])) or 1.0
-            for gram in rows[number]:
+            grams = [gram for gram in rows[number] if gram in self._gram_idf]
+            gram_norm = sqrt(sum(self._gram_idf[gram] ** 2 for gram in grams)) or 1.0
+            for gram in grams:
                 self._letters[gram].append((number, self._gram_idf[gram] / gram_norm))
+
+    def whole_phrase(self, reading: Reading) -> tuple[int, bool] | None:
+        """The labelled phrase that this is, word for word, and whether its note answers it."""
+        return self._whole.get(_bare(reading))
 
     def weights(self, reading: Reading) -> dict[str, float]:
         return {name: weight * self.idf.get(name, self.unseen) for name, weight in reading.features.items()}
@@ -172,8 +224,8 @@ class Matcher:
             for number, other in self._postings.get(name, ()):
                 by_feature[number] += share * other
         by_letter = [0.0] * len(self.phrases)
-        grams = _grams(reading.text)
-        gram_norm = sqrt(sum(self._gram_idf.get(gram, 6.0) ** 2 for gram in grams)) or 1.0
+        grams = [gram for gram in _grams(reading.text) if gram in self._gram_idf or gram not in self._grams_seen]
+        gram_norm = sqrt(sum(self._gram_idf.get(gram, UNSEEN_GRAM) ** 2 for gram in grams)) or 1.0
         for gram in grams:
             if gram in self._gram_idf:
                 share = self._gram_idf[gram] / gram_norm
@@ -186,25 +238,33 @@ class Matcher:
     def near_notes(self, reading: Reading, without: int = -1) -> dict[int, Near]:
         by_feature, by_letter, norm = self.nearest(reading, without)
         found: dict[int, Near] = {}
-        for number, phrase in enumerate(self.phrases):
-            cosine, letters = by_feature[number], by_letter[number]
-            if cosine < 0.08 and letters < 0.12:
+        for number, (cosine, letters) in enumerate(zip(by_feature, by_letter, strict=True)):
+            if cosine < LEAST_COSINE and letters < LEAST_LETTERS:
                 continue
-            near = found.setdefault(phrase.note, Near())
-            if phrase.positive:
+            phrase = self.phrases[number]
+            near = found.get(phrase.note) or found.setdefault(phrase.note, Near())
+            if phrase.note == NO_NOTE:
+                near.refusals.append((cosine, letters, number))
+            elif phrase.positive:
                 near.positives.append(cosine)
                 near.letters = max(near.letters, letters)
                 near.contained = max(near.contained, min(1.0, cosine * norm / self._norms[number]))
             else:
-                near.negative = max(near.negative, cosine)
-                near.letters_negative = max(near.letters_negative, letters)
+                share = self.turned_down(reading, number)
+                near.negative = max(near.negative, cosine * share)
+                near.letters_negative = max(near.letters_negative, letters * share)
         for near in found.values():
             near.positives.sort(reverse=True)
+            near.refusals = sorted(near.refusals, reverse=True)[:10]
         return found
 
 
+def _bare(reading: Reading) -> tuple[str, tuple[str, ...]]:
+    return reading.words, tuple(sorted(named.key for named in reading.references))
+
+
 def _grams(text: str) -> set[str]:
-    found = set()
+    found: set[str] = set()
     for word in text.split():
         padded = f" {word} "
         found.update(padded[start : start + 3] for start in range(len(padded) - 2))
@@ -227,6 +287,9 @@ class Left:
         self._targets = frozenset(phrase.reading.target) if phrase and phrase.positive else frozenset()
         self._features = frozenset(phrase.reading.features) if phrase and phrase.positive else frozenset()
 
+    def phrases(self) -> int:
+        return self._profile.phrases - bool(self._features)
+
     def word(self, stem: str) -> int:
         return self._profile.words[stem] - (stem in self._words)
 
@@ -241,6 +304,15 @@ class Left:
 
     def target(self, name: str) -> int:
         return self._profile.targets[name] - (name in self._targets)
+
+    def likelihood(self, name: str, background: float) -> float:
+        """Log ratio of a question to this note having the feature, to any question having it; smoothed by both."""
+        count = self._profile.asked[name] - (name in self._features)
+        told = TOLD if self._profile.features[name] >= TEXT_COUNT else 0.0
+        share = (count + told + SMOOTHING * background) / (
+            self._profile.phrases - bool(self._features) + TOLD + SMOOTHING
+        )
+        return log(share / background)
 
     def feature(self, name: str) -> int:
         return self._profile.features[name] - (name in self._features)

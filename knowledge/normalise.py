@@ -4,30 +4,40 @@ import re
 import unicodedata
 from functools import lru_cache
 
-_PLAIN = str.maketrans({
-    "\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u201c": '"', "\u201d": '"', "\u2010": "-", "\u2011": "-", "\u2012": "-",
-    "\u2013": "-", "\u2014": " - ", "\u2212": "-", "\u00d7": "x", "\u2026": " ... ", "\u2264": " ", "\u2265": " ",
-})  # fmt: skip
+_PLAIN = str.maketrans(
+    {
+        **dict.fromkeys("\u2018\u2019\u02bc", "'"),
+        **dict.fromkeys("\u201c\u201d", '"'),
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-"),
+        **dict.fromkeys("\u2264\u2265", " "),
+        "\u2014": " - ",
+        "\u00d7": "x",
+        "\u2026": " ... ",
+    }
+)
 
-_UNITS = {
-    "mm": "mm", "mil": "mm", "mils": "mm", "millimetre": "mm", "millimetres": "mm", "millimeter": "mm",
-    "millimeters": "mm", "cm": "cm", "centimetre": "cm", "centimetres": "cm", "centimeters": "cm",
-    "m": "m", "metre": "m", "metres": "m", "meter": "m", "meters": "m", "mtr": "m", "mtrs": "m",
-    "m2": "m2", "sqm": "m2", "sqmm": "mm2", "mm2": "mm2", "m3": "m3", "kg": "kg", "kpa": "kpa", "mpa": "mpa", "kw": "kw",
-    "kn": "kn", "lux": "lux", "l/s": "l/s", "%": "%", "percent": "%", "per cent": "%", "minute": "min", "minutes": "min",
-    "hour": "h", "hours": "h", "stars": "stars", "star": "stars", "db": "db", "degrees": "deg", "deg": "deg",
+_SPELLINGS = {
+    "mm": "mil mils millimetre millimetres millimeter millimeters",
+    "cm": "centimetre centimetres centimeters",
+    "m": "metre metres meter meters mtr mtrs",
+    "m2": "sqm",
+    "mm2": "sqmm",
+    "min": "minute minutes",
+    "h": "hour hours",
+    "stars": "star",
+    "%": "percent",
+    "deg": "degrees",
+    "m3": "", "kg": "", "kpa": "", "mpa": "", "kw": "", "kn": "", "lux": "", "l/s": "", "db": "",
 }  # fmt: skip
+_UNITS = {spelt: unit for unit, others in _SPELLINGS.items() for spelt in (unit, *others.split())}
 _UNIT = "|".join(sorted((re.escape(unit) for unit in _UNITS), key=len, reverse=True))
 _SQUARE = re.compile(r"\b(?:square|sq\.?)\s?(?:metres?|meters?|m)\b")
 _CUBIC = re.compile(r"\b(?:cubic|cu\.?)\s?(?:metres?|meters?|m)\b")
 _QUANTITY = re.compile(rf"(?<![\w.])(\d{{1,3}}(?:,\d{{3}})+|\d+)(\.\d+)?\s?-?({_UNIT})(?![a-z0-9/])")
-_BOUND = re.compile(
-    r"\b(under|below|less than|not more than|no more than|up to|lower than|shorter than|within|over|above|more than|exceed(?:s|ing)?|greater than|"
-    r"higher than|taller than|beyond)\s+(?:a |an |about |just )?(\d[\d.]*(?:mm|m2|m|kw))\b"
-)
-_LOWER = frozenset(
-    {"under", "below", "less than", "not more than", "no more than", "up to", "lower than", "shorter than", "within"}
-)
+_LOWER_WORDS = "under|below|less than|not more than|no more than|up to|lower than|shorter than|within"
+_UPPER_WORDS = "over|above|more than|exceeds?|exceeding|greater than|higher than|taller than|beyond"
+_BOUND = re.compile(rf"\b({_LOWER_WORDS}|{_UPPER_WORDS})\s+(?:a |an |about |just )?(\d[\d.]*(?:mm|m2|m|kw))\b")
+_LOWER = frozenset(_LOWER_WORDS.split("|"))
 _RATIO = re.compile(r"(?<![\w.:])1\s?(?:in|:|/|to)\s?(\d{1,4})(?![\d/])")
 _CLASS = re.compile(
     r"(?<![a-z])c+l+as+(?:e?s)?\s?-?(\d{1,2}[a-c]?)(?![\d.])((?:\s?(?:,|/|&|-|and|or|to|through)\s?(?:class(?:es)?\s)?\d{1,2}[a-c]?(?![\w.]))*)"
@@ -86,7 +96,7 @@ def _classes(match: re.Match[str]) -> str:
 
 @lru_cache(maxsize=65536)
 def stem(word: str) -> str:
-    """A light stem: plural, -ing, -ed, -ly and a final e go. Wrong stems do no harm as long as both sides share them."""
+    """A light stem: plural, -ing, -ed, -ly and a final e go. A wrong stem does no harm where both sides share it."""
     if len(word) <= 3 or not word.isalpha():
         return word
     word = word.replace("iz", "is") if word.endswith(("ize", "izes", "ized", "izing", "ization")) else word

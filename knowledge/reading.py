@@ -1,7 +1,7 @@
 """What a question, or a phrase of a note, is about: a bag of weighted features, and the named things in it.
 
-Features by their first sign: `=barrier` a thing of the thesaurus, `@height` an aspect, `^NSW` a place, `#865mm` a figure,
-`!class2` a building class, `$D3D22` a reference, and plain stems.
+Features by their first sign: `=barrier` a thing of the thesaurus, `@height` an aspect, `^NSW` a place, `#865mm` a
+figure, `!class2` a building class, `$D3D22` a reference, and plain stems.
 """
 
 import re
@@ -15,9 +15,10 @@ from knowledge.spelling import Speller
 
 BACKGROUND = 0.3
 _ASKS = re.compile(
-    r"\?|^(?:and |but |so |ok |mate |hey |hi |please |also )*(?:what|which|when|where|who|whom|how|why|is|are|do|does|can|could|may|might|must|"
-    r"should|shall|will|would|need|tell|explain|define|name|list|confirm|wot|wat|wen|wich)\b"
-    r"|\b(?:need to know|want to know|like to know|tell me|wondering|is (?:it|this|that) (?:ok|legal|allowed|right|enough))\b"
+    r"\?|^(?:(?:and|but|so|ok|mate|hey|hi|please|also) )*"
+    r"(?:what|which|when|where|who|whom|how|why|wot|wat|wen|wich|is|are|do|does|can|could|may|might|must|should|shall"
+    r"|will|would|need|tell|explain|define|name|list|confirm)\b"
+    r"|\b(?:(?:need|want|like) to know|tell me|wondering|is (?:it|this|that) (?:ok|legal|allowed|right|enough))\b"
 )
 # Where the thing asked for stands: after the question word, or after "maximum" and the like.
 _POINTS = frozenset(
@@ -49,8 +50,13 @@ class Reading:
     references: list[Named] = field(default_factory=list)
     text: str = ""
     """Folded and corrected, for comparison by character."""
+    words: str = ""
+    """Every word, folded and corrected."""
     corrected: int = 0
     asks: bool = False
+
+    def references_keys(self) -> set[str]:
+        return {named.key for named in self.references}
 
 
 class Reader:
@@ -66,17 +72,18 @@ class Reader:
         reading.asks = any(asking)
         # Without a sentence that asks, all of it is the question; short texts have no background worth the name.
         everything = not any(asking) or len(folded) < 90
-        corrected: list[str] = []
+        every: list[str] = []
         for piece, asks in zip(pieces, asking, strict=True):
-            self._read_piece(piece, 1.0 if asks or everything else BACKGROUND, reading, corrected)
-        reading.text = " ".join(corrected)
+            self._read_piece(piece, 1.0 if asks or everything else BACKGROUND, reading, every)
+        reading.words = " ".join(every)
+        reading.text = " ".join(word for word in every if word not in self._lexicon.fillers)
         return reading
 
-    def _read_piece(self, piece: str, weight: float, reading: Reading, corrected: list[str]) -> None:
+    def _read_piece(self, piece: str, weight: float, reading: Reading, every: list[str]) -> None:
         piece = self._take_references(piece, weight, reading)
         spelt = self._spell(words(piece), reading)
         stems = [stem(word) for word in spelt]
-        corrected.extend(word for word in spelt if word not in self._lexicon.fillers)
+        every.extend(spelt)
         covered: dict[int, set[str]] = {}
         for sign, table, names in (
             ("=", self._lexicon.things, reading.things),
@@ -129,11 +136,9 @@ class Reader:
         elif _FIGURE.search(word):
             reading.figures.add(word)
             _raise(reading.features, "#" + word, 0.6 * weight)
-        elif bare in self._lexicon.fillers and not any(sign[0] == "=" for sign in covered):
-            return
-        elif any(sign[0] == "^" for sign in covered):
-            return
-        else:
+        elif not any(name[0] == "^" for name in covered) and (
+            bare not in self._lexicon.fillers or any(name[0] == "=" for name in covered)
+        ):
             _raise(reading.features, bare, weight * (0.4 if covered else 1.0))
             if bare not in self._lexicon.fillers and len(bare) > 1:
                 _raise(reading.content, bare, weight)

@@ -56,12 +56,13 @@ _FOLDED = re.compile(_PATTERN.pattern, re.VERBOSE | re.IGNORECASE)
 
 # "Specifications 17 and 18", "Tables 7.4.4a/7.4.4b": the second and later members of a list take the kind of the first.
 _MORE = re.compile(
-    rf"\s{{0,2}}(?:,|/|and|or|&|to|-|–)\s{{0,2}}(?:and\s|or\s)?(?P<code>{_NEW}|{_OLD}|{_DOTTED}|\d{{1,2}}(?![\w.%:]))"
+    rf"\s{{0,2}}(?:,|/|and|or|&|to|-|\u2013)\s{{0,2}}(?:and\s|or\s)?(?P<code>{_NEW}|{_OLD}|{_DOTTED}|\d{{1,2}}(?![\w.%:]))"
 )
 # What shows that a dotted number is a clause and not a version, a date or a measure.
 _CLAUSE_BEFORE = re.compile(
-    r"\b(?:clauses?|cl\.?|cls\.?|sections?|sec\.?|s\.?|parts?|provisions?|standard(?: 2022)?|HP|NCC|BCA|paragraph|item|2019:)"
-    r"[\s(]{0,2}(?:[\d.,\s\-–]|and|to){0,24}$",
+    r"\b(?:clauses?|cl\.?|cls\.?|sections?|sec\.?|s\.?|parts?|provisions?|standard(?: 2022)?|HP|NCC|BCA|paragraph|item"
+    r"|2019:)"
+    r"[\s(]{0,2}(?:[\d.,\s\-\u2013]|and|to){0,24}$",
     re.IGNORECASE,
 )
 _MEASURE_AFTER = re.compile(
@@ -220,6 +221,7 @@ def _named_as_clause(named: Named, text: str) -> bool:
 
 def references_mark(text: str) -> list[Mark]:
     """`[{"text": ..., "known": bool}]`: every clause, standard and specification named, each once, in order."""
+    # index.py reads references as well, so it can only be imported here.
     from knowledge.index import snapshot_current
 
     return marks(text, snapshot_current().references)

@@ -17,14 +17,24 @@ SHORTEST = 4
 
 
 class Speller:
-    def __init__(self, lexicon: Lexicon, counts: Mapping[str, int]) -> None:
-        """`counts`: how often each word occurs in the knowledge base; a word typed once there may itself be a slip."""
-        own = {word for word, count in counts.items() if count >= 3 and word.isalpha()}
+    def __init__(self, lexicon: Lexicon, written: Mapping[str, int], asked: Mapping[str, int]) -> None:
+        """Counts of the words that the notes write, and of those in the questions they list, where there are slips."""
         self._lexicon = lexicon
-        self._known = own | lexicon.thesaurus_words | lexicon.fillers
+        self._counts = Counter(written) + Counter(asked)
+        own = {word for word in written if word.isalpha()}
+        self._known = own | lexicon.thesaurus_words | lexicon.filler_words
+        self._known |= {
+            word
+            for word, count in asked.items()
+            if count >= 3 and word.isalpha() and (word in lexicon.english or not self._has_likelier(word))
+        }
         self._choices = sorted(word for word in self._known if len(word) >= SHORTEST)
-        self._counts = Counter(counts)
         self._memory: dict[str, str | None] = {}
+
+    def _has_likelier(self, word: str) -> bool:
+        allowed = 1 if len(word) <= 5 else 2
+        near = process.extract(word, self._known, scorer=DamerauLevenshtein.distance, score_cutoff=allowed, limit=3)
+        return len(word) >= SHORTEST and bool(near)
 
     def known(self, word: str) -> bool:
         return word in self._known or word in self._lexicon.english

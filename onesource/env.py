@@ -7,6 +7,7 @@ the value of a secret. An empty variable counts as absent, so that `VAR=` in a c
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -67,9 +68,21 @@ def listing(name: str, default: str = "") -> list[str]:
 def url(name: str, default: str, schemes: tuple[str, ...]) -> str:
     """The URL, checked for its scheme only: what stands behind it is checked by the part that connects."""
     value = text(name, default)
-    if value and urlsplit(value).scheme not in schemes:
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018  (reading it is what checks it)
+    except ValueError:
+        raise EnvError(name, "is not a valid URL") from None
+    if value and parts.scheme not in schemes:
         raise EnvError(name, f"expected a URL that starts with {' or '.join(s + '://' for s in schemes)}")
     return value
+
+
+def networks(name: str, default: str) -> list[IPv4Network | IPv6Network]:
+    try:
+        return [ip_network(part) for part in listing(name, default)]
+    except ValueError:
+        raise EnvError(name, "expected networks like 10.0.0.0/8 or ::1/128, separated by commas") from None
 
 
 def secret(name: str) -> str:

@@ -9,9 +9,10 @@ import sys
 from typing import Any
 
 import structlog
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
@@ -158,7 +159,7 @@ def problem_of(error: BaseException) -> ProblemError | None:
     """The domain error that stands for a library's exception; None when it is a fault of ours."""
     if isinstance(error, ProblemError):
         return error
-    if isinstance(error, DATABASE_AWAY):
+    if isinstance(error, DATABASE_AWAY) or type(error) is DatabaseError:
         return DatabaseUnavailable(retry_after=2)
     if isinstance(error, Http404):
         return NotFound()
@@ -166,6 +167,8 @@ def problem_of(error: BaseException) -> ProblemError | None:
         return Forbidden()
     if isinstance(error, RequestDataTooBig):
         return BodyTooLarge()
+    if isinstance(error, (SuspiciousOperation, BadRequest, MultiPartParserError, UnreadablePostError)):
+        return BadInput()
     if isinstance(error, drf.ValidationError):
         return _bad_fields(error)
     if isinstance(error, drf.APIException):

@@ -24,19 +24,35 @@ PATTERNS = (
     (re.compile(r"\bsk-[\w-]{8,}"), REDACTED),
     (re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+"), REDACTED),
     (re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])"), REDACTED),
+    # IPv6: at least two colons between groups, of which a time of day (12:30:01) has only digits and none empty.
+    (
+        re.compile(
+            r"(?i)(?<![\w:.])(?=[0-9a-f:]*(?:::|[a-f]|(?::[0-9a-f]+){5}))(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w:])"
+        ),
+        REDACTED,
+    ),
     (re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"), REDACTED),
 )
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if key.lower() in SENSITIVE_KEYS:
-            event[key] = REDACTED
-        elif isinstance(value, str):
-            for pattern, replacement in PATTERNS:
-                value = pattern.sub(replacement, value)
-            event[key] = value
+        event[key] = _redacted(key, value)
     return event
+
+
+def _redacted(key: str, value: Any) -> Any:
+    if key.lower() in SENSITIVE_KEYS:
+        return REDACTED
+    if isinstance(value, str):
+        for pattern, replacement in PATTERNS:
+            value = pattern.sub(replacement, value)
+        return value
+    if isinstance(value, dict):
+        return {inner: _redacted(str(inner), found) for inner, found in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_redacted("", found) for found in value]
+    return value
 
 
 SHARED: list[Any] = [

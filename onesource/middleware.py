@@ -6,10 +6,28 @@ import structlog
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from onesource.errors import internal_error, problem_of, problem_response
+from onesource.errors import CONTENT_TYPE, MethodNotAllowed, internal_error, problem_of, problem_response
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+
+
+class KnownMethodMiddleware:
+    """First of all: a method's name is a label of the HTTP metrics, and a caller could invent any number of them."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.method in METHODS:
+            return self.get_response(request)
+        request.request_id = uuid.uuid4().hex  # type: ignore[attr-defined]
+        response = problem_response(MethodNotAllowed(), request)
+        response["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
+        return response
 
 
 class RequestIdMiddleware:
@@ -52,7 +70,13 @@ class ProblemMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
+        response = self.get_response(request)
+        if response.status_code == 405 and response.headers.get("Content-Type") != CONTENT_TYPE:
+            # Django's own has an empty body.
+            allowed = response.headers["Allow"]
+            response = problem_response(MethodNotAllowed(f"Offered here: {allowed}."), request)
+            response.headers["Allow"] = allowed
+        return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse:
         problem = problem_of(error)

@@ -14,6 +14,7 @@ from redis.retry import Retry
 
 from onesource import __version__, env
 from onesource.logging import logging_config
+from onesource.postgres import DeadlineConnection
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(env.text("VAR_DIR", str(BASE_DIR / "var")))
@@ -62,7 +63,7 @@ ROOT_URLCONF = "onesource.urls"
 WSGI_APPLICATION = "onesource.wsgi.application"
 APPEND_SLASH = False
 REQUEST_BODY_LIMIT = 64 * 1024
-METRICS_ALLOWED_NETWORKS = env.listing("METRICS_ALLOWED_NETWORKS", "127.0.0.0/8,::1/128")
+METRICS_ALLOWED_NETWORKS = env.networks("METRICS_ALLOWED_NETWORKS", "127.0.0.0/8,::1/128")
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -97,6 +98,7 @@ INSTALLED_APPS = [
     "ops",
 ]
 MIDDLEWARE = [
+    "onesource.middleware.KnownMethodMiddleware",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "onesource.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -141,7 +143,12 @@ if not PRODUCTION:
 DATABASE_URL = env.url(
     "DATABASE_URL", f"sqlite:///{VAR_DIR / 'onesource.sqlite3'}", ("sqlite", "postgres", "postgresql")
 )
-DATABASES: dict[str, Any] = {"default": dj_database_url.parse(DATABASE_URL)}
+DATABASE_TIMEOUT_MS = env.integer("DATABASE_TIMEOUT_MS", 3000, minimum=100, maximum=3_600_000)
+DeadlineConnection.limit = DATABASE_TIMEOUT_MS / 1000 + 0.5
+try:
+    DATABASES: dict[str, Any] = {"default": dj_database_url.parse(DATABASE_URL)}
+except ValueError:
+    raise env.EnvError("DATABASE_URL", "is not a URL of a database") from None
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["OPTIONS"] = {
         # BEGIN IMMEDIATE: two writers queue for the lock instead of failing half way through.
@@ -154,11 +161,13 @@ else:
     DATABASES["default"]["OPTIONS"] = {
         **DATABASES["default"].get("OPTIONS", {}),
         "connect_timeout": 2,
-        "options": "-c statement_timeout=5000 -c lock_timeout=3000 -c idle_in_transaction_session_timeout=10000",
+        "options": f"-c statement_timeout={DATABASE_TIMEOUT_MS} -c lock_timeout={DATABASE_TIMEOUT_MS} "
+        "-c idle_in_transaction_session_timeout=10000",
         "pool": {
             "min_size": 1,
             "max_size": env.integer("DATABASE_POOL_SIZE", 16, minimum=1, maximum=200),
             "timeout": 2,
+            "connection_class": DeadlineConnection,
         },
     }
     # A pooled connection may be from before a restart of the server.
@@ -202,6 +211,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["chat.api.parsers.StrictJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "chat.api.negotiation.ContentNegotiation",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "onesource.errors.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",

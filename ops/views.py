@@ -64,7 +64,7 @@ def _from_allowed_network(request: HttpRequest) -> bool:
         address = ipaddress.ip_address(request.META.get("REMOTE_ADDR") or "")
     except ValueError:
         return False
-    return any(address in ipaddress.ip_network(network) for network in settings.METRICS_ALLOWED_NETWORKS)
+    return any(address in network for network in settings.METRICS_ALLOWED_NETWORKS)
 
 
 def _operator(request: HttpRequest) -> bool:

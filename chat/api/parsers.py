@@ -28,6 +28,9 @@ class StrictJSONParser(BaseParser):
 def _check_headers(meta: Mapping[str, Any], media_type: str) -> None:
     if meta.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in ("", "identity"):
         raise UnsupportedMediaType()
+    if media_type.split(";")[0].strip().lower() != "application/json":
+        # DRF lets a media range of the client's stand for ours.
+        raise UnsupportedMediaType()
     parameters = media_type.lower().replace(" ", "").replace('"', "").split(";")[1:]
     if any(p.startswith("charset=") and p not in ("charset=utf-8", "charset=utf8") for p in parameters):
         raise UnsupportedMediaType()

@@ -103,3 +103,8 @@ class ConversationTurnSerializer(serializers.Serializer[Any]):
 
 class ConversationSerializer(SessionSerializer):
     conversation = ConversationTurnSerializer(many=True)
+
+
+class SessionPageSerializer(serializers.Serializer[Any]):
+    next = serializers.URLField(allow_null=True)
+    results = SessionSerializer(many=True)

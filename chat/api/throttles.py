@@ -24,6 +24,13 @@ BREAKER = Breaker(
 )
 
 
+class TurnsPerMinute(RateLimitItemPerMinute):
+    """Counts under one key whatever the limit is: a lowered limit counts what was asked before."""
+
+    def key_for(self, *identifiers: bytes | str | int | float) -> str:
+        return "/".join((str(self.namespace), *map(str, identifiers)))
+
+
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """What the RateLimit-* headers say (seconds until a place is free again in `reset`)."""
@@ -61,7 +68,7 @@ def _shared() -> MovingWindowRateLimiter | None:
 def turn_throttle(subject: Subject, flags: Snapshot) -> Allowance:
     """Takes one place of the caller's allowance. Raises TooManyRequests."""
     limit = int(flags.number("RATE_LIMIT_PER_USER"))
-    item = RateLimitItemPerMinute(limit)
+    item = TurnsPerMinute(limit)
     shared = _shared()
     if shared is not None:
         try:

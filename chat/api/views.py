@@ -11,8 +11,14 @@ from rest_framework.views import APIView
 from audit.services import subject_ref_of
 from chat.api.admission import ADMISSION
 from chat.api.openapi import ANSWER_RESPONSES, PROBLEM_RESPONSES
-from chat.api.pagination import RecentSessions
-from chat.api.serializers import CANONICAL_UUID, ConversationSerializer, QuestionSerializer, SessionSerializer
+from chat.api.pagination import sessions_page
+from chat.api.serializers import (
+    CANONICAL_UUID,
+    ConversationSerializer,
+    QuestionSerializer,
+    SessionPageSerializer,
+    SessionSerializer,
+)
 from chat.api.throttles import Allowance, RateLimited, turn_throttle
 from chat.idempotency import Claim, Replay, answer_replay, claim_release, claim_take, fingerprint
 from chat.pipeline.turn import Endpoint
@@ -110,13 +116,12 @@ class SessionListView(APIView):
 
     @extend_schema(
         operation_id="chat_sessions_list",
-        responses={200: SessionSerializer(many=True), **PROBLEM_RESPONSES},
+        responses={200: SessionPageSerializer, **PROBLEM_RESPONSES},
         parameters=[OpenApiParameter("cursor", str, description="From `next` of the page before.")],
     )
     def get(self, request: Request) -> Response:
-        paginator = RecentSessions()
-        page = paginator.paginate_queryset(sessions_of(subject_ref_of(request.user)), request, view=self)
-        return paginator.get_paginated_response(SessionSerializer(page, many=True).data)
+        page, following = sessions_page(sessions_of(subject_ref_of(request.user)), request)
+        return Response({"next": following, "results": SessionSerializer(page, many=True).data})
 
 
 class SessionView(APIView):

@@ -3,9 +3,8 @@
 import secrets
 from collections.abc import Sequence
 
-from knowledge.retrieval import Found
-
 from chat.stores.base import Message
+from knowledge.retrieval import Found
 
 UNIFIED_VERSION = "unified-1"
 LEGACY_VERSION = "legacy-1"

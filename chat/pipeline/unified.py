@@ -2,7 +2,6 @@ import time
 from collections.abc import Sequence
 
 from django.conf import settings
-from knowledge.retrieval import Found, search
 
 from chat.guard import draft_text, guard, wire_schema
 from chat.pipeline.context import history_trim
@@ -13,6 +12,7 @@ from chat.pipeline.suggest import actions_suggest
 from chat.pipeline.turn import Drafted, TurnInput
 from chat.providers import CompletionRequest
 from knowledge.references import references_mark
+from knowledge.retrieval import Found, search
 
 PASSAGES = 6
 

@@ -4,10 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from knowledge.retrieval import Found, judge
-
 from chat.guard import draft_text
 from chat.providers.base import Completion, CompletionRequest, Provider, tokens_estimate
+from knowledge.retrieval import Found, judge
 
 MODEL = "extractive-1"
 DEGRADED = {
@@ -59,8 +58,10 @@ def compose(answers: Sequence[Found]) -> dict[str, Any]:
     blocks: list[dict[str, Any]] = []
     for n, found in enumerate(answers, 1):
         blocks.append({"type": "markdown", "text": f"{found.text} [{n}]"})
-        source = f"{found.reference} ({found.edition}; {found.jurisdiction})"
-        blocks.append({"type": "list", "ordered": False, "items": [f"Source: {source}"[:2000]]})
+        source = {"Source": found.reference, "Edition": found.edition, "Applies in": found.jurisdiction}
+        items = [f"{name}: {value}"[:2000] for name, value in source.items() if value]
+        if items:
+            blocks.append({"type": "list", "ordered": False, "items": items})
         if found.caution:
             blocks.append({"type": "callout", "tone": "warning", "title": "Check this", "text": found.caution[:4000]})
     return {"title": first.title[:200], "summary": first.text[:SUMMARY_LIMIT], "blocks": blocks}

@@ -106,7 +106,7 @@ class OpenAIProvider(Provider):
         return Completion(
             text=text,
             provider=self.name,
-            model=str(reply.get("model") or self._model)[:200],
+            model=_name(reply.get("model")) or self._model[:200],
             stop_reason=stop_reason,
             prompt_tokens=sum(tokens_estimate(m["content"]) for m in request.messages) if prompt is None else prompt,
             completion_tokens=tokens_estimate(text) if completion is None else completion,
@@ -126,10 +126,15 @@ def _bounded(response: httpx.Response) -> bytes:
     return b"".join(parts)
 
 
+def _name(value: Any) -> str:
+    return value.encode("utf-8", "replace").decode()[:200] if isinstance(value, str) else ""
+
+
 def _usage(usage: Any) -> tuple[int | None, int | None]:
     def count(name: str) -> int | None:
         value = usage.get(name) if isinstance(usage, dict) else None
-        return value if isinstance(value, int) and 0 <= value < 2**31 else None
+        plausible = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+        return value if plausible else None
 
     return count("prompt_tokens"), count("completion_tokens")
 

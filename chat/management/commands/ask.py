@@ -1,8 +1,10 @@
+import logging
 import uuid
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 
 from audit.services import subject_ref_of
 from chat.api.serializers import QuestionSerializer
@@ -23,11 +25,16 @@ class Command(BaseCommand):
         parser.add_argument("--plain", action="store_true", help="use /chat instead of /chat/enhanced")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        # A person reads this: the log of a turn that went well would stand between question and answer.
+        logging.getLogger().setLevel(logging.WARNING)
         body = {"question": options["question"], "session_id": options["session"]}
         asked = QuestionSerializer(data=body)
         if not asked.is_valid():
             raise CommandError("; ".join(f"{name}: {' '.join(texts)}" for name, texts in asked.errors.items()))
-        user, _ = get_user_model().objects.get_or_create(username=USER)
+        try:
+            user, _ = get_user_model().objects.get_or_create(username=USER)
+        except DatabaseError:
+            raise CommandError("The database is not prepared or not there. Run: make run") from None
         answer = turn_answer(
             subject=Subject(subject_ref_of(user), user.pk),
             question=asked.validated_data["question"],
