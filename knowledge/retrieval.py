@@ -14,7 +14,7 @@ from knowledge.lexicon import lexicon
 from knowledge.models import Document, Passage
 from knowledge.reading import Reader, Reading
 from knowledge.refusals import NO_MATCH, NOT_A_QUESTION, NOT_COVERED, is_empty, is_gibberish, refusal
-from knowledge.weighing import answer_row, model
+from knowledge.weighing import answer_row, is_beside_the_point, model
 
 log = structlog.get_logger(__name__)
 ANSWERED = "answered"
@@ -98,7 +98,9 @@ def judge(question: str, *, history: Sequence[str] = ()) -> Verdict:
         return _from_documents(snapshot, question, (), NO_MATCH)
     first, best = order[0]
     probability = float(whole[1]) if whole else weights.probability(answer_row(rows, order))
-    if probability < weights.threshold or (not whole and rows[first]["place_clash"]):
+    if probability < weights.threshold or (
+        not whole and (rows[first]["place_clash"] or is_beside_the_point(rows[first]))
+    ):
         related = tuple(_found(ids[:MOST_RELATED], {})) if first in rows and rows[first]["subject"] else ()
         return _from_documents(snapshot, question, related, NOT_COVERED if related else NO_MATCH)
     count = sum(best - score <= NEAR_SECOND for _, score in order[:MOST_ANSWERS])
@@ -117,7 +119,9 @@ def _from_documents(snapshot: Snapshot, question: str, related: tuple[Found, ...
     """Ingested passages have no labelled phrases, so one answers only when it says every word that is asked."""
     reading = _as_typed.read(question)
     # The word "clause" asks for nothing.
-    asked = {stem for stem, weight in reading.content.items() if weight >= 1 and reading.covers.get(stem) != {"@clause"}}
+    asked = {
+        stem for stem, weight in reading.content.items() if weight >= 1 and reading.covers.get(stem) != {"@clause"}
+    }
     if len(asked) >= 2:
         ids = _full_text(snapshot, question, reading, 3, kind=Document.Kind.INGESTED)
         for found in _found(ids, {}):

@@ -14,6 +14,8 @@ from rapidfuzz.distance import DamerauLevenshtein
 from knowledge.lexicon import Lexicon
 
 SHORTEST = 4
+CLOSED = ("volume", "type", "region")
+"""Members of closed sets, as `words` writes them: "volumefive" is no slip for "volumeone"."""
 
 
 class Speller:
@@ -43,22 +45,30 @@ class Speller:
         """The word meant: itself when known, a correction, or None when nothing is near enough."""
         if word in self._lexicon.misspellings:
             return self._lexicon.misspellings[word]
-        if not word.isalpha() or self.known(word):
+        if not word.isalpha() or self.known(word) or word.startswith(CLOSED):
             return word
         if len(word) < SHORTEST:
             return None
         if word not in self._memory:
             if len(self._memory) > 20_000:
                 self._memory.clear()
-            self._memory[word] = self._singular(word) or self._nearest(word) or self._split(word)
+            self._memory[word] = (
+                self._sounds_like(word) or self._inflected(word) or self._nearest(word) or self._split(word)
+            )
         return self._memory[word]
 
-    def _singular(self, word: str) -> str | None:
-        for ending in ("s", "es", "ed", "d", "ing", "er", "ers", "ly"):
+    def _sounds_like(self, word: str) -> str | None:
+        """One letter off and the same to the ear; tried before inflection, or "shuter" would be a form of "shut"."""
+        near = process.extract(word, self._choices, scorer=DamerauLevenshtein.distance, score_cutoff=1, limit=6)
+        alike = [choice for choice, _, _ in near if choice[0] == word[0] and _skeleton(choice) == _skeleton(word)]
+        return max(alike, key=lambda choice: self._counts[choice]) if alike else None
+
+    def _inflected(self, word: str) -> str | None:
+        for ending in ("s", "es", "ed", "ing", "er", "ers", "ly"):
             bare = word.removesuffix(ending)
-            if bare != word and len(bare) > SHORTEST - 1 and self.known(bare):
+            if bare != word and len(bare) >= SHORTEST and self.known(bare):
                 return word
-        return None
+        return word if word.endswith("ed") and self.known(word[:-1]) else None
 
     def _nearest(self, word: str) -> str | None:
         allowed = 1 if len(word) <= 5 else 2 if len(word) <= 8 else 3

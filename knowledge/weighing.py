@@ -13,6 +13,7 @@ from math import exp
 from knowledge.features import Row
 from knowledge.lexicon import DATA
 
+FAR = 0.35
 STRONGEST = ("best", "cover_core", "feature_cover", "letters")
 
 # From, to, slope: between the two the logit changes by slope for each unit of the feature.
@@ -52,6 +53,11 @@ class Model:
                 if value > start:
                     logit += slope * (min(value, end) - start)
         return 1 / (1 + exp(-max(-30.0, min(30.0, logit))))
+
+
+def is_beside_the_point(row: Row) -> bool:
+    """Nothing that the question names is anything the note is about, and no labelled phrase is near."""
+    return row["subject"] == 0 and row["things"] == 0 and row["reference_fit"] == 0 and row["best"] < FAR
 
 
 def answer_row(rows: dict[int, Row], order: list[tuple[int, float]]) -> Row:

@@ -12,7 +12,10 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+METHODS = frozenset(
+    {"CONNECT", "COPY", "DELETE", "GET", "HEAD", "LOCK", "MKCOL", "MOVE", "OPTIONS", "PATCH", "POST", "PROPFIND",
+     "PROPPATCH", "PUT", "REPORT", "SEARCH", "TRACE", "UNLOCK"}
+)  # fmt: skip
 
 
 class KnownMethodMiddleware:
@@ -26,6 +29,7 @@ class KnownMethodMiddleware:
             return self.get_response(request)
         request.request_id = uuid.uuid4().hex  # type: ignore[attr-defined]
         response = problem_response(MethodNotAllowed(), request)
+        response["Allow"] = "DELETE, GET, HEAD, OPTIONS, POST"
         response["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
         return response
 

@@ -14,14 +14,12 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from chat import metrics
-from chat.breakers import Breaker, BreakerOpen
+from chat.breakers import BreakerOpen
+from chat.stores.redis import BREAKER
 from flags.snapshot import Snapshot, Subject
 from onesource.errors import TooManyRequests
 
 log = structlog.get_logger(__name__)
-BREAKER = Breaker(
-    "ratelimit", threshold=2, recovery_seconds=5, failure=lambda error: isinstance(error, (RedisError, OSError))
-)
 
 
 class TurnsPerMinute(RateLimitItemPerMinute):

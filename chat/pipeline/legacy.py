@@ -1,7 +1,5 @@
 import time
 
-from django.conf import settings
-
 from chat.guard import draft_text, plain
 from chat.pipeline.context import history_trim
 from chat.pipeline.prompt import LEGACY_VERSION, legacy_messages
@@ -15,10 +13,7 @@ from knowledge.references import references_mark
 def legacy_draft(turn: TurnInput) -> Drafted:
     """History, one plain prompt, plain text wrapped as a valid answer: the way back when the unified one misbehaves."""
     deadline = time.monotonic() + turn.flags.number("LLM_TIMEOUT_MS") / 1000
-    budget = settings.LLM_CONTEXT_TOKENS - settings.LLM_MAX_TOKENS - 500
-    history = history_trim(
-        turn.history, max_turns=int(turn.flags.number("CONV_MAX_TURNS")), token_budget=max(budget, 0)
-    )
+    history = history_trim(turn, legacy_messages(turn.question, []))
     provided = provide(
         CompletionRequest(
             question=turn.question,

@@ -4,7 +4,7 @@ from typing import Any
 
 from knowledge.retrieval import Found
 
-MARK = re.compile(r"\[(\d{1,2})\]")
+MARK = re.compile(r"\[([0-9]{1,2})\]")
 CITATION_LIMIT = 32
 REFERENCE_LIMIT = 256
 

@@ -1,8 +1,6 @@
 import time
 from collections.abc import Sequence
 
-from django.conf import settings
-
 from chat.guard import draft_text, guard, wire_schema
 from chat.pipeline.context import history_trim
 from chat.pipeline.prompt import UNIFIED_VERSION, unified_messages
@@ -23,10 +21,7 @@ def unified_draft(turn: TurnInput) -> Drafted:
     suggesting = turn.flags.boolean("FEATURE_SUGGESTED_ACTIONS", turn.subject)
     found = search(turn.question, limit=PASSAGES, history=turn.earlier_questions) if turn.enhanced or suggesting else []
     passages = found if turn.enhanced else []
-    budget = settings.LLM_CONTEXT_TOKENS - settings.LLM_MAX_TOKENS - 2000
-    history = history_trim(
-        turn.history, max_turns=int(turn.flags.number("CONV_MAX_TURNS")), token_budget=max(budget, 0)
-    )
+    history = history_trim(turn, unified_messages(turn.question, [], passages))
     provided = provide(
         CompletionRequest(
             question=turn.question,

@@ -1,11 +1,14 @@
 import uuid
 from collections.abc import Sequence
 
+import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
 from audit.content import ContentUnreadable
 from audit.selectors import content_read, contents_last
 from chat.stores.base import ConversationStore, Message, StoreAway
+
+log = structlog.get_logger(__name__)
 
 
 class DatabaseStore(ConversationStore):
@@ -15,13 +18,15 @@ class DatabaseStore(ConversationStore):
 
     def load(self, session_id: uuid.UUID, limit: int) -> list[Message]:
         messages = []
-        try:
-            for row in contents_last(session_id, (limit + 1) // 2):
+        for row in contents_last(session_id, (limit + 1) // 2):
+            try:
                 payload = content_read(row)
-                messages.append(Message(2 * row.seq - 1, "user", payload["question"]))
-                messages.append(Message(2 * row.seq, "assistant", payload["answer_text"]))
-        except ContentUnreadable as error:
-            raise StoreAway("content unreadable") from error
+            except ContentUnreadable:
+                # One turn less of context is better than no answer; that it is missing shows in the outcome.
+                log.warning("store.content_unreadable", turn_id=str(row.turn_id))
+                continue
+            messages.append(Message(2 * row.seq - 1, "user", payload["question"]))
+            messages.append(Message(2 * row.seq, "assistant", payload["answer_text"]))
         return messages[-limit:] if limit else []
 
     def append(self, session_id: uuid.UUID, messages: Sequence[Message], *, keep: int, ttl_seconds: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.core.cache import caches
+from django.utils import timezone
 from django_redis.exceptions import ConnectionInterrupted
 from redis.exceptions import RedisError
 
@@ -17,6 +18,9 @@ from chat.stores.base import ConversationStore, Message, StoreAway
 
 T = TypeVar("T")
 FAILURES = (RedisError, ConnectionInterrupted, OSError)
+# One for all that uses Redis, and opened by the first failure: what Redis gives is had elsewhere as well, and each wait
+# for a stopped server costs a turn its whole timeout.
+BREAKER = Breaker("redis", threshold=1, recovery_seconds=2, failure=lambda error: isinstance(error, FAILURES))
 
 
 @lru_cache(maxsize=4096)
@@ -35,13 +39,14 @@ class RedisStore(ConversationStore):
 
     def __init__(self, alias: str = "conversations") -> None:
         self._alias = alias
-        self._breaker = Breaker("redis", threshold=3, recovery_seconds=2, failure=lambda e: isinstance(e, FAILURES))
 
     def load(self, session_id: uuid.UUID, limit: int) -> list[Message]:
         if limit <= 0:
             return []
         elements = self._run(lambda client: client.lrange(_key(session_id), -limit, -1))
-        return [_open(element, session_id) for element in elements]
+        now = timezone.now().timestamp()
+        opened = [_open(element, session_id) for element in elements]
+        return [message for message, expires_at in opened if expires_at > now]
 
     def append(self, session_id: uuid.UUID, messages: Sequence[Message], *, keep: int, ttl_seconds: int) -> None:
         self._write(session_id, messages, keep=keep, ttl_seconds=ttl_seconds, fresh=False)
@@ -59,7 +64,8 @@ class RedisStore(ConversationStore):
         self, session_id: uuid.UUID, messages: Sequence[Message], *, keep: int, ttl_seconds: int, fresh: bool
     ) -> None:
         key = _key(session_id)
-        elements = [_seal(message, session_id) for message in messages]
+        expires_at = timezone.now().timestamp() + ttl_seconds
+        elements = [_seal(message, session_id, expires_at) for message in messages]
 
         def write(client: Any) -> None:
             pipeline = client.pipeline(transaction=True)
@@ -75,7 +81,7 @@ class RedisStore(ConversationStore):
 
     def _run(self, command: Callable[[Any], T]) -> T:
         try:
-            with self._breaker.guarding():
+            with BREAKER.guarding():
                 cache: Any = caches[self._alias]
                 return command(cache.client.get_client(write=True))
         except (BreakerOpen, *FAILURES) as error:
@@ -86,17 +92,18 @@ def _key(session_id: uuid.UUID) -> str:
     return f"onesource:conv:{{{session_id}}}"
 
 
-def _seal(message: Message, session_id: uuid.UUID) -> bytes:
-    plaintext = json.dumps([message.seq, message.role, message.text], ensure_ascii=False).encode()
+def _seal(message: Message, session_id: uuid.UUID, expires_at: float) -> bytes:
+    plaintext = json.dumps([message.seq, message.role, message.text, expires_at], ensure_ascii=False).encode()
     key = _session_key(session_id, content.keyring())
     return base64.b64encode(content.seal(plaintext, key, session_id.bytes))
 
 
-def _open(element: bytes, session_id: uuid.UUID) -> Message:
+def _open(element: bytes, session_id: uuid.UUID) -> tuple[Message, float]:
+    """The message and when it expires: EXPIRE covers the list as a whole, which each new turn prolongs."""
     try:
         key = _session_key(session_id, content.keyring())
-        seq, role, text = json.loads(content.unseal(base64.b64decode(element), key, session_id.bytes))
+        seq, role, text, expires_at = json.loads(content.unseal(base64.b64decode(element), key, session_id.bytes))
     except (content.ContentUnreadable, ValueError) as error:
         # A rotated key or a foreign write: the record still has it, and the session is rebuilt from there.
         raise StoreAway("unreadable element") from error
-    return Message(seq, role, text)
+    return Message(seq, role, text), expires_at

@@ -10,8 +10,12 @@ from tests.model_server import ModelServer
 
 
 @pytest.fixture(scope="session", autouse=True)
-def knowledge_warm(django_db_setup: None, django_db_blocker: Any) -> None:
+def knowledge_warm(request: pytest.FixtureRequest, django_db_blocker: Any) -> None:
     """The index is read as when a worker starts: seconds that belong to no turn, and to no open transaction."""
+    if not any(item.get_closest_marker("django_db") for item in request.session.items):
+        # pytest-django makes no database then.
+        return
+    request.getfixturevalue("django_db_setup")
     with django_db_blocker.unblock():
         search("warm up")
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.pipeline.context import history_trim
+from chat.pipeline.context import turns_fitting
 from chat.providers.base import tokens_estimate
 from chat.stores.base import Message
 from tests.chat.asking import converse
@@ -20,7 +20,7 @@ TURNS = st.lists(st.tuples(st.text(max_size=200), st.text(max_size=200)), max_si
 @given(turns=TURNS, max_turns=st.integers(0, 14), budget=st.integers(0, 600))
 def test_what_is_kept_is_the_newest_whole_turns_within_both_limits(turns, max_turns, budget):
     history = messages(*[text for turn in turns for text in turn])
-    kept = history_trim(history, max_turns=max_turns, token_budget=budget)
+    kept = turns_fitting(history, max_turns=max_turns, token_budget=budget)
     assert kept == (history[-len(kept) :] if kept else [])
     assert len(kept) % 2 == 0
     assert len(kept) <= 2 * max_turns
@@ -30,18 +30,18 @@ def test_what_is_kept_is_the_newest_whole_turns_within_both_limits(turns, max_tu
 @given(turns=TURNS)
 def test_what_fits_is_kept_whole(turns):
     history = messages(*[text for turn in turns for text in turn])
-    assert history_trim(history, max_turns=12, token_budget=10_000) == history
+    assert turns_fitting(history, max_turns=12, token_budget=10_000) == history
 
 
 def test_a_turn_that_does_not_fit_ends_the_history_even_when_an_older_one_would_fit():
     history = messages("a", "b", "c" * 4000, "d", "e", "f")
-    assert [message.text for message in history_trim(history, max_turns=9, token_budget=100)] == ["e", "f"]
+    assert [message.text for message in turns_fitting(history, max_turns=9, token_budget=100)] == ["e", "f"]
 
 
 def test_half_a_turn_at_the_start_is_left_out():
     history = messages("x", "a", "b", "c", "d")[1:]
     odd = [Message(0, "assistant", "orphan"), *history]
-    assert [message.text for message in history_trim(odd, max_turns=9, token_budget=100)] == ["a", "b", "c", "d"]
+    assert [message.text for message in turns_fitting(odd, max_turns=9, token_budget=100)] == ["a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize(

@@ -136,14 +136,23 @@ def rows(postgres, server) -> tuple[int, ...]:
 @contextmanager
 def read_only_postgres(postgres, server):
     name = server.env["DATABASE_URL"].rpartition("/")[2]
-    kick = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
     with postgres.connect() as admin:
         admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-        admin.execute(kick)
+    connections_end(postgres, name)
     yield
     with postgres.connect() as admin:
         admin.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
-        admin.execute(kick)
+    connections_end(postgres, name)
+
+
+def connections_end(postgres, name: str) -> None:
+    """Ends the connections to a database, and waits until the server has done so."""
+    with postgres.connect() as admin:
+        ended = "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+        pids = [pid for pid, _ in admin.execute(ended, [name]).fetchall()]
+        until = time.monotonic() + 10
+        while admin.execute("SELECT pid FROM pg_stat_activity WHERE pid = ANY(%s)", [pids]).fetchall():
+            assert time.monotonic() < until
 
 
 def test_a_read_only_postgresql_is_503_and_leaves_nothing(on_postgres, postgres):
@@ -158,9 +167,7 @@ def test_a_read_only_postgresql_is_503_and_leaves_nothing(on_postgres, postgres)
 
 def test_ended_connections_cost_no_turn(on_postgres, postgres):
     answer_of(on_postgres.post_json("/chat", BODY))
-    name = on_postgres.env["DATABASE_URL"].rpartition("/")[2]
-    with postgres.connect() as admin:
-        admin.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    connections_end(postgres, on_postgres.env["DATABASE_URL"].rpartition("/")[2])
     statuses = [on_postgres.post_json("/chat", BODY).status for _ in range(6)]
     assert statuses == [200] * 6
 

@@ -12,6 +12,7 @@ from chat.guard import draft_text
 from chat.services import turn_answer
 from flags import snapshot
 from flags.snapshot import Subject
+from onesource.errors import ProblemError
 
 USER = "terminal"
 
@@ -35,14 +36,20 @@ class Command(BaseCommand):
             user, _ = get_user_model().objects.get_or_create(username=USER)
         except DatabaseError:
             raise CommandError("The database is not prepared or not there. Run: make run") from None
-        answer = turn_answer(
-            subject=Subject(subject_ref_of(user), user.pk),
-            question=asked.validated_data["question"],
-            session_id=asked.validated_data.get("session_id") or uuid.uuid4(),
-            endpoint="chat" if options["plain"] else "enhanced",
-            flags=snapshot.current(),
-        )
+        try:
+            answer = self._answer(user, asked.validated_data, plain=options["plain"])
+        except ProblemError as error:
+            raise CommandError(error.detail) from None
         self.stdout.write(draft_text({**answer, "summary": ""}))
         for citation in answer["citations"]:
             self.stdout.write(f"[{citation['n']}] {citation['reference']} ({citation['edition']})")
         self.stdout.write(f"\n{answer['meta']['disclaimer']}. Session {answer['meta']['session_id']}")
+
+    def _answer(self, user: Any, asked: dict[str, Any], *, plain: bool) -> dict[str, Any]:
+        return turn_answer(
+            subject=Subject(subject_ref_of(user), user.pk),
+            question=asked["question"],
+            session_id=asked.get("session_id") or uuid.uuid4(),
+            endpoint="chat" if plain else "enhanced",
+            flags=snapshot.current(),
+        )

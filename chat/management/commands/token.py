@@ -22,6 +22,10 @@ class Command(BaseCommand):
         parser.add_argument("--only", action="store_true", help="with create: revoke the user's other tokens")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        # Before anything is made or revoked.
+        days = options["days"]
+        if days is not None and not 1 <= days <= 3650:
+            raise CommandError("--days must be 1 to 3650")
         user = self._user(options["username"], make=options["make_user"])
         if options["action"] == "list":
             for row in user.auth_token_set.order_by("created"):
@@ -32,9 +36,6 @@ class Command(BaseCommand):
             if options["action"] == "revoke":
                 self.stdout.write(f"{revoked} revoked")
                 return
-        days = options["days"]
-        if days is not None and not 1 <= days <= 3650:
-            raise CommandError("--days must be 1 to 3650")
         self.stdout.write(token_create(user=user, lifetime=timedelta(days=days) if days else None, source="command"))
 
     def _user(self, username: str, *, make: bool) -> Any:
