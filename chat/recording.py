@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from audit import actions
 from audit.services import commitment_make, content_store, event_record, salt_make
-from chat.guard import answer_check, draft_text
+from chat.guard import Event, answer_check, draft_text
 from chat.idempotency import Claim, claim_settle
 from chat.models import Session, Turn
 from chat.pipeline.turn import Drafted, TurnInput
@@ -25,6 +25,9 @@ from flags.snapshot import Snapshot
 from onesource.errors import NotFound, Unavailable
 
 DISCLAIMER = "Verify against NCC and relevant AS/NZS before use on-site"
+
+# With the guard's events the body of an event stays well below its limit; the facts of the turn hold all references.
+FACTS_REFERENCES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +166,13 @@ def _facts(turn: TurnInput, drafted: Drafted, seq: int, context: str, total: flo
         "enforced": completion.enforced,
         "stop_reason": completion.stop_reason,
         "passages": list(drafted.passage_keys),
-        "references": [f"{r['text']}{'' if r['known'] else ' (unknown)'}" for r in drafted.references],
+        "references": [
+            f"{r['text']}{'' if r['known'] else ' (unknown)'}" for r in drafted.references[:FACTS_REFERENCES]
+        ],
         "context": {"outcome": context, "turns": drafted.history_turns},
         "guard": {
             "outcome": drafted.guarded.outcome,
-            "events": [
-                {"code": e.code, "pointer": e.pointer, "before": e.before, "after": e.after}
-                for e in drafted.guarded.events
-            ],
+            "events": [_event_facts(event) for event in drafted.guarded.events],
         },
         "flags": {
             "epoch": turn.flags.epoch,
@@ -183,6 +185,11 @@ def _facts(turn: TurnInput, drafted: Drafted, seq: int, context: str, total: flo
         "commit": settings.GIT_COMMIT,
         "track": settings.RELEASE_TRACK,
     }
+
+
+def _event_facts(event: Event) -> dict[str, Any]:
+    names = ("code", "pointer", "start", "end", "count", "before", "after", "rules")
+    return {name: getattr(event, name) for name in names}
 
 
 def _payload(turn: TurnInput, drafted: Drafted, answer: dict[str, Any], text: str, salt: bytes) -> dict[str, Any]:

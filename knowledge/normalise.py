@@ -30,6 +30,7 @@ _SPELLINGS = {
     "m3": "", "kg": "", "kpa": "", "mpa": "", "kw": "", "kn": "", "lux": "", "l/s": "", "db": "",
 }  # fmt: skip
 _UNITS = {spelt: unit for unit, others in _SPELLINGS.items() for spelt in (unit, *others.split())}
+FRL = "frl"
 _UNIT = "|".join(sorted((re.escape(unit) for unit in _UNITS), key=len, reverse=True))
 _SQUARE = re.compile(r"\b(?:square|sq\.?)\s?(?:metres?|meters?|m)\b")
 _CUBIC = re.compile(r"\b(?:cubic|cu\.?)\s?(?:metres?|meters?|m)\b")
@@ -47,6 +48,8 @@ _MEMBER = re.compile(r"(-|to|through|,|/|&|and|or)\s?(?:class(?:es)?\s)?(\d{1,2}
 _LETTERED = re.compile(
     r"(?<![a-z])(type|region|bal|zone|volume|spec|part|grade)[\s-]{1,2}(fz|low|one|two|three|four|five|six|[a-d](?![\w/-])|\d{1,2}(?:\.\d)?(?![\w.:]))"
 )
+# A fire-resistance level: three periods in minutes, or dashes.
+_FRL = re.compile(r"(?<![\w/])(?:\d{2,3}|-)/(?:\d{2,3}|-)/(?:\d{2,3}|-)(?![\w/])")
 _WORD = re.compile(r"[a-z]*\d[\w:./%]*[\w%]|[a-z]*\d|[a-z]+(?:'[a-z]+)?")
 _SENTENCE = re.compile(r"(?<=[.!?;\n])\s+|\n+|\s-\s")
 
@@ -64,6 +67,7 @@ def sentences(folded: str) -> list[str]:
 
 def words(folded: str) -> list[str]:
     """Words and figures; a figure carries its unit ("865mm"), a slope is "1:14", a building class is "class7b"."""
+    folded = _FRL.sub(lambda match: f" {FRL} {match[0].replace('/', 'x').replace('-', '0')} ", folded)
     text = _SQUARE.sub("m2", _CUBIC.sub("m3", folded))
     text = re.sub(r"(?<![a-z])([rukz])[\s-](value|factor)", r"\1\2", text)
     text = _RATIO.sub(r" 1:\1 ", text)

@@ -14,6 +14,12 @@ from knowledge.references import Named, references_find
 from knowledge.spelling import Speller
 
 BACKGROUND = 0.3
+SHORT = 90
+BUILDINGS = frozenset({
+    "house", "apartment", "highrise", "class3", "class4", "class5", "class6", "class7a", "class7b", "class8", "class9a",
+    "class9b", "class9c", "school", "builder", "neighbourunit", "child", "ncc", "street", "standard",
+})  # fmt: skip
+"""Things that tell where or by whom, and seldom what is asked about."""
 _ASKS = re.compile(
     r"\?|^(?:(?:and|but|so|ok|mate|hey|hi|please|also) )*"
     r"(?:what|which|when|where|who|whom|how|why|wot|wat|wen|wich|is|are|do|does|can|could|may|might|must|should|shall"
@@ -71,13 +77,30 @@ class Reader:
         asking = [bool(_ASKS.search(piece)) for piece in pieces]
         reading.asks = any(asking)
         # Without a sentence that asks, all of it is the question; short texts have no background worth the name.
-        everything = not any(asking) or len(folded) < 90
+        everything = not any(asking) or len(folded) < SHORT
+        if not everything:
+            asking = self._with_subject(pieces, asking)
         every: list[str] = []
         for piece, asks in zip(pieces, asking, strict=True):
             self._read_piece(piece, 1.0 if asks or everything else BACKGROUND, reading, every)
         reading.words = " ".join(every)
         reading.text = " ".join(word for word in every if word not in self._lexicon.fillers)
         return reading
+
+    def _with_subject(self, pieces: list[str], asking: list[bool]) -> list[bool]:
+        """ "Is that legal?" asks about the sentence before: the nearest that names a thing belongs to the question."""
+        named = [self._names_thing(piece) for piece in pieces]
+        if any(asks and names for asks, names in zip(asking, named, strict=True)):
+            return asking
+        last = max(index for index, asks in enumerate(asking) if asks)
+        earlier = [index for index in range(last) if named[index]]
+        later = [index for index in range(last + 1, len(pieces)) if named[index]]
+        nearest = earlier[-1:] or later[:1]
+        return [asks or index in nearest for index, asks in enumerate(asking)]
+
+    def _names_thing(self, piece: str) -> bool:
+        stems = [stem(word) for word in words(piece)]
+        return any(name not in BUILDINGS for _, _, name in phrases_match(stems, self._lexicon.things))
 
     def _read_piece(self, piece: str, weight: float, reading: Reading, every: list[str]) -> None:
         piece = self._take_references(piece, weight, reading)
@@ -113,6 +136,8 @@ class Reader:
         for named in references_find(piece, folded=True):
             reading.references.append(named)
             _raise(reading.features, "$" + named.key, 2.0 * weight)
+            if named.year:
+                _raise(reading.features, "#" + named.year, weight)
             if named.kind not in {"part", "nz"}:
                 piece = piece[: named.start] + " " * (named.end - named.start) + piece[named.end :]
         return piece

@@ -20,8 +20,9 @@ from flags.models import FlagsEpoch
 __all__ = ["Health", "answer_check", "draining", "readiness"]
 
 draining = threading.Event()
-# One valid draft and one broken one: the guard that answers both as it should is working.
+# One valid draft and one text that is no draft: the guard that answers both as it should is working.
 PROBE = '{"title":"t","summary":"","blocks":[{"type":"markdown","text":"x"}]}'
+PROBE_PROSE = "At least 865 mm."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,6 @@ def _database() -> None:
 
 
 def _schema_guard() -> None:
-    good, bad = guard(PROBE), guard(PROBE[:-1])
+    good, bad = guard(PROBE), guard(PROBE_PROSE)
     if good.events or draft_fault(bad.draft) or bad.outcome != "fallback":
         raise InvalidAnswer("/")

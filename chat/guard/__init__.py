@@ -1,6 +1,11 @@
 from chat.guard.codes import CODES, Class
-from chat.guard.guard import Event, Guarded, draft_text, guard, plain
-from chat.guard.schema import InvalidAnswer, answer_check, wire_schema
+from chat.guard.draft import draft_text
+from chat.guard.events import Event, Guarded
+from chat.guard.explain import explain
+from chat.guard.guard import guard, plain
+from chat.guard.scanner import Scanner
+from chat.guard.schema import InvalidAnswer, answer_check
+from chat.guard.wire import wire_schema
 
 __all__ = [
     "CODES",
@@ -8,8 +13,10 @@ __all__ = [
     "Event",
     "Guarded",
     "InvalidAnswer",
+    "Scanner",
     "answer_check",
     "draft_text",
+    "explain",
     "guard",
     "plain",
     "wire_schema",

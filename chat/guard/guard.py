@@ -1,206 +1,161 @@
 """Turns whatever a model replied into a valid draft, and says by code what it did.
 
-Pure: no Django, no clock, no network. A strict parse that validates is passed on unchanged; anything else is shown
-word for word as Markdown. Nothing is guessed, filled in or dropped without a code.
+Pure: no Django, no clock, no network. The stages, in order: envelope, bounds, strict parse, tolerant parse, align,
+safety, fit, validate, conserve, fallback. A strict parse that validates is passed on unchanged; everything else carries
+codes. Nothing is guessed, filled in or dropped without one.
 """
 
-import json
-from dataclasses import dataclass
-from hashlib import sha256
+from collections.abc import Sequence
 from typing import Any
 
-from chat.guard.codes import CODES, Class
-from chat.guard.schema import draft_fault
+from chat.guard.answer import Answer, answer_read
+from chat.guard.bounds import bounded, sound
+from chat.guard.conserve import added, excerpts, lost
+from chat.guard.draft import draft_text, leaves
+from chat.guard.envelope import Envelope, opened, unwrapped
+from chat.guard.escapes import swallowed_share
+from chat.guard.events import Event, Guarded, Journal, in_bytes
+from chat.guard.fallback import EMPTY_TEXT, EMPTY_TITLE, REFUSAL_TITLE, derived_title, raw_draft, wrapped
+from chat.guard.fit import BLOCK_LIMIT, fit, merged
+from chat.guard.safe import draft_safe
+from chat.guard.schema import draft_valid
+from chat.guard.strict import strict_parse
 
-RAW_LIMIT_BYTES = 256 * 1024
-DEPTH_LIMIT = 24
-TEXT_LIMIT = 20_000
-TITLE_LIMIT = 200
-SUMMARY_CONSTANT = ""
-EMPTY_TITLE = "No answer"
-EMPTY_TEXT = "The model replied with nothing. Please ask again, or ask in other words."
-REFUSAL_TITLE = "The model declined to answer"
-RULES_VERSION = 1
+__all__ = ["Event", "Guarded", "draft_text", "guard", "plain"]
 
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What was done to the text at `pointer`; `before` and `after` are SHA-256 of the text there, or ""."""
-
-    code: str
-    pointer: str = ""
-    before: str = ""
-    after: str = ""
-
-    @property
-    def sentence(self) -> str:
-        return CODES[self.code].sentence
+REFUSALS = ("refusal", "content_filter")
+CONSTANTS = (EMPTY_TITLE, EMPTY_TEXT, REFUSAL_TITLE)
+# Beyond these many lost words a reading is not worth mending: the whole reply is shown word for word.
+LOST_LIMIT = 40
+LOST_SHARE = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Guarded:
-    """`draft` is {title, summary, blocks}, always valid."""
+def guard(raw: str, *, stop_reason: str = "stop", emitted: Sequence[dict[str, Any]] = ()) -> Guarded:
+    """`stop_reason` is the provider's: stop, length, refusal or content_filter.
 
-    draft: dict[str, Any]
-    events: tuple[Event, ...]
-
-    @property
-    def outcome(self) -> str:
-        """valid, repaired, or fallback; a refusal is an outcome of its own, because it repairs nothing."""
-        codes = {event.code for event in self.events}
-        if not codes:
-            return "valid"
-        if codes == {"REFUSAL"}:
-            return "refusal"
-        return "fallback" if any(CODES[code].cls is Class.FALLBACK for code in codes) else "repaired"
-
-    @property
-    def repaired(self) -> bool:
-        return self.outcome in ("repaired", "fallback")
-
-    @property
-    def codes(self) -> list[str]:
-        return sorted({event.code for event in self.events})
-
-
-class _Malformed(ValueError):
-    pass
-
-
-def guard(raw: str, *, stop_reason: str = "stop") -> Guarded:
-    """`stop_reason` is the provider's: stop, length, refusal or content_filter."""
-    events: list[Event] = []
-    text = _sound(raw, events)
-    if stop_reason in ("refusal", "content_filter"):
-        return Guarded(_wrapped(text or EMPTY_TEXT, REFUSAL_TITLE), (*events, Event("REFUSAL")))
-    if not text.strip():
-        return Guarded(_wrapped(EMPTY_TEXT, EMPTY_TITLE), (*events, Event("EMPTY")))
+    `emitted` are the blocks that a scanner of the same text has given out already: the draft starts with them.
+    """
+    journal = Journal()
+    text = sound(bounded(raw))
+    if len(text) < len(raw):
+        journal.note("OVERSIZE", "", len(text), len(raw), before=raw, after=text)
+    elif text != raw:
+        journal.note("SURROGATE", before=raw, after=text)
     if stop_reason == "length":
-        events.append(Event("TRUNCATED"))
-    draft = None if any(event.code == "OVERSIZE" for event in events) else strict_parse(text)
-    if draft is not None:
-        return Guarded(draft, tuple(events))
-    return _fallback(text, events)
+        journal.note("TRUNCATED", "", len(text), len(text))
+    draft = None if journal.has("OVERSIZE") else strict_parse(text)
+    if draft is not None and not swallowed_share(text):
+        draft = _valid(draft, journal)
+    elif not text.strip():
+        draft = wrapped(EMPTY_TEXT, EMPTY_TITLE)
+        journal.note("EMPTY")
+    else:
+        draft = _repaired(text, journal, refused=stop_reason in REFUSALS)
+    if stop_reason in REFUSALS and not journal.has("EMPTY"):
+        journal.note("REFUSAL")
+    if emitted and draft["blocks"][: len(emitted)] != list(emitted):
+        draft = _continued(draft, list(emitted), journal)
+    return Guarded(draft, in_bytes(journal.counted(), text))
 
 
 def plain(raw: str, *, stop_reason: str = "stop") -> Guarded:
     """For a pipeline that asks for plain text: wrapping it is what was agreed, and so no repair."""
     guarded = guard(raw, stop_reason=stop_reason)
     agreed = {"RAW_FALLBACK", "TITLE_DERIVED"}
+    if "RAW_FALLBACK" not in guarded.codes:
+        return guarded
     return Guarded(guarded.draft, tuple(event for event in guarded.events if event.code not in agreed))
 
 
-def strict_parse(text: str) -> dict[str, Any] | None:
-    """The draft when `text` is exactly one valid JSON draft; None otherwise."""
-    if not text.lstrip().startswith("{") or _too_deep(text):
+def _valid(draft: dict[str, Any], journal: Journal) -> dict[str, Any]:
+    """A draft that is valid as it came: only what cannot be shown safely is changed."""
+    safe = draft_safe(draft, journal, restore=True)
+    return safe if safe is draft or draft_valid(safe) else fit(safe, journal)
+
+
+def _repaired(text: str, journal: Journal, *, refused: bool) -> dict[str, Any]:
+    envelope = unwrapped(opened(text, journal), journal)
+    if not envelope.text[envelope.start :].strip():
+        # Notes or markers and no answer behind them.
+        journal.note("EMPTY")
+        return wrapped(EMPTY_TEXT, EMPTY_TITLE)
+    trial = Journal(attributable=journal.attributable)
+    answer = answer_read(envelope, trial)
+    draft = _finished(answer, envelope, trial) if answer is not None else None
+    if draft is not None:
+        journal.absorb(trial)
+        return draft
+    return _fallen_back(envelope, journal, refused=refused)
+
+
+def _finished(answer: Answer, envelope: Envelope, journal: Journal) -> dict[str, Any] | None:
+    """Safe, within bounds, valid and complete; None when it cannot be had."""
+    draft = answer.draft
+    if not draft["blocks"]:
+        journal.note("BLOCKS_DERIVED", "/blocks")
+        shown = [*answer.extras, draft["summary"] or draft["title"]]
+        draft["blocks"] = wrapped("\n\n".join(part for part in shown if part.strip()), "")["blocks"]
+        answer.extras = []
+    draft = draft_safe(draft, journal, restore=False)
+    if not draft["title"].strip():
+        draft["title"] = derived_title(draft) or EMPTY_TITLE
+        journal.note("TITLE_DERIVED", "/title", after=draft["title"])
+    draft["blocks"] += [{"type": "markdown", "text": text} for text in _extras(answer, journal)]
+    raw = envelope.text[envelope.start :]
+    if not _complete(raw, draft, answer, journal):
         return None
-    try:
-        draft = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-        if draft_fault(draft) is not None:
-            return None
-        json.dumps(draft, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError):
-        # UnicodeEncodeError is a ValueError: "\\ud800" is JSON and no text.
-        return None
-    assert isinstance(draft, dict)
-    return draft
+    draft = fit(draft, journal)
+    # Extras and excerpts came in late, and a cut can bare a pattern: once more over the whole.
+    draft = draft_safe(draft, journal, restore=False)
+    if not draft_valid(draft):
+        draft = fit(draft, journal)
+    return draft if draft_valid(draft) else None
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _Malformed("duplicate key")
-    return found
+def _extras(answer: Answer, journal: Journal) -> list[str]:
+    stray = " ".join(answer.strays)
+    if any(character.isalnum() for character in stray):
+        journal.note("STRAY_TEXT", before=stray)
+    else:
+        stray = ""
+    agreed = "\n\n".join(answer.extras)
+    return [text for text in (agreed, stray, *answer.outside) if text.strip()]
 
 
-def _no_constant(name: str) -> Any:
-    raise _Malformed(name)
+def _complete(raw: str, draft: dict[str, Any], answer: Answer, journal: Journal) -> bool:
+    """The ledger: lost words are put at the end as the model wrote them; too many, or added ones, and it is no use."""
+    missing = lost(raw, leaves(draft), answer.accounted, answer.levels)
+    if missing:
+        if sum(missing.values()) > max(LOST_LIMIT, LOST_SHARE * len(raw.split())):
+            return False
+        kept = "\n\n".join(excerpts(raw, missing, answer.levels))
+        journal.note("WORDS_KEPT", before=kept)
+        draft["blocks"].append({"type": "markdown", "text": kept})
+    return not added(raw, leaves(draft), CONSTANTS, answer.levels)
 
 
-def _too_deep(text: str) -> bool:
-    """Brackets inside strings count as well: a bound before any recursion need not be exact, only linear."""
-    depth = 0
-    in_string = escaped = False
-    for character in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif character == "\\":
-                escaped = True
-            elif character == '"':
-                in_string = False
-        elif character == '"':
-            in_string = True
-        elif character in "[{":
-            depth += 1
-            if depth > DEPTH_LIMIT:
-                return True
-        elif character in "]}":
-            depth -= 1
-    return False
+def _fallen_back(envelope: Envelope, journal: Journal, *, refused: bool) -> dict[str, Any]:
+    text = envelope.text[envelope.start :]
+    title = REFUSAL_TITLE if refused else ""
+    draft = draft_safe(raw_draft(text, title), journal, restore=False)
+    if not draft["title"]:
+        draft["title"] = derived_title(draft) or EMPTY_TITLE
+        journal.note("TITLE_DERIVED", "/title", after=draft["title"])
+    if not refused:
+        journal.note("RAW_FALLBACK", "", envelope.start, len(envelope.text), before=text)
+    return draft if draft_valid(draft) else fit(draft, journal)
 
 
-def _sound(raw: str, events: list[Event]) -> str:
-    """Bounded and free of unpaired surrogates, which no encoding can carry to the client."""
-    encoded = raw.encode("utf-8", "surrogatepass")
-    if len(encoded) > RAW_LIMIT_BYTES:
-        kept = encoded[:RAW_LIMIT_BYTES].decode("utf-8", "ignore")
-        events.append(Event("OVERSIZE", before=_digest(raw), after=_digest(kept)))
-        raw = kept
-    sound = raw.encode("utf-8", "replace").decode("utf-8")
-    if sound != raw:
-        events.append(Event("SURROGATE", before=_digest(raw), after=_digest(sound)))
-    return sound
-
-
-def _digest(text: str) -> str:
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _fallback(text: str, events: list[Event]) -> Guarded:
-    title = next(line for line in text.splitlines() if line.strip()).strip().lstrip("#").strip()[:TITLE_LIMIT].rstrip()
-    draft = _wrapped(text, title or EMPTY_TITLE)
-    events += [
-        Event("RAW_FALLBACK", before=_digest(text)),
-        Event("TITLE_DERIVED", "/title", after=_digest(draft["title"])),
-    ]
-    return Guarded(draft, tuple(events))
-
-
-def _wrapped(text: str, title: str) -> dict[str, Any]:
-    return {
-        "title": title,
-        "summary": SUMMARY_CONSTANT,
-        "blocks": [{"type": "markdown", "text": part} for part in _split(text)],
-    }
-
-
-def _split(text: str) -> list[str]:
-    """Parts of at most TEXT_LIMIT characters that join to the text again, cut after a line's end where there is one."""
-    parts = []
-    while len(text) > TEXT_LIMIT:
-        cut = text.rfind("\n", 0, TEXT_LIMIT) + 1 or TEXT_LIMIT
-        parts.append(text[:cut])
-        text = text[cut:]
-    return [*parts, text]
-
-
-def draft_text(draft: dict[str, Any]) -> str:
-    """A draft or an answer as plain text: for the model's history, a terminal, and a commitment to what was said."""
-    parts = [draft["title"], draft["summary"]]
-    parts += [_block_text(block) for block in draft["blocks"]]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _block_text(block: dict[str, Any]) -> str:
-    kind = block["type"]
-    if kind == "list":
-        marks = (f"{n}." if block["ordered"] else "-" for n in range(1, len(block["items"]) + 1))
-        return "\n".join(f"{mark} {item}" for mark, item in zip(marks, block["items"], strict=True))
-    if kind == "table":
-        rows = [block["columns"], *block["rows"]]
-        lines = [" | ".join(row) for row in rows]
-        return "\n".join([block["caption"], *lines] if block["caption"] else lines)
-    if kind == "callout" and block["title"]:
-        return f"{block['title']}: {block['text']}"
-    return str(block["text"])
+def _continued(draft: dict[str, Any], emitted: list[dict[str, Any]], journal: Journal) -> dict[str, Any]:
+    """The draft behind blocks that were sent already: they stay first, and the rest follows without them."""
+    journal.note("STREAM_KEPT", "/blocks")
+    rest = list(draft["blocks"])
+    for block in emitted:
+        if block in rest:
+            rest.remove(block)
+    blocks = [*emitted, *rest]
+    if len(blocks) > BLOCK_LIMIT:
+        blocks = merged(blocks, len(emitted))
+    if len(blocks) > BLOCK_LIMIT:
+        journal.note("OVERSIZE", f"/blocks/{BLOCK_LIMIT}")
+    return {**draft, "blocks": blocks[:BLOCK_LIMIT]}

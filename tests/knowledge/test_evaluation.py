@@ -18,7 +18,7 @@ def outcome(answer, items=None):
 
 
 def test_clause_figure_and_note_right():
-    measured = outcome(Answer("Not less than 865 mm, D3D22(1)(d).", declined=False, fact="rail"))
+    measured = outcome(Answer("Not less than 865 mm, D3D22(1)(d).", declined=False, facts=("rail",)))
 
     assert measured.passed
     assert measured.counts == {"answerable/lay": [1, 1]}
@@ -28,10 +28,10 @@ def test_clause_figure_and_note_right():
     ("answer", "why"),
     [
         (Answer("", declined=True), "declined"),
-        (Answer("865 mm, D3D22", declined=False, fact="ramp"), "ramp instead of rail"),
-        (Answer("1 m, D3D22", declined=False, fact="rail"), "without 865 mm"),
-        (Answer("865 mm, AS 1428.1", declined=False, fact="rail"), "without clause D3D22"),
-        (Answer("865 mm, D3D22 and Z9D44", declined=False, fact="rail"), "names Z9D44"),
+        (Answer("865 mm, D3D22", declined=False, facts=("ramp",)), "ramp instead of rail"),
+        (Answer("1 m, D3D22", declined=False, facts=("rail",)), "without 865 mm"),
+        (Answer("865 mm, AS 1428.1", declined=False, facts=("rail",)), "without clause D3D22"),
+        (Answer("865 mm, D3D22 and Z9D44", declined=False, facts=("rail",)), "names Z9D44"),
     ],
 )
 def test_each_fault_is_named(answer, why):
@@ -44,7 +44,7 @@ def test_each_fault_is_named(answer, why):
 def test_thousands_and_dashes_do_not_matter():
     item = {**ITEM, "figure": ["5,000 m2"]}
 
-    assert outcome(Answer("5000 m², D3D22", False, "rail"), {"answerable": [item], "unanswerable": []}).passed
+    assert outcome(Answer("5000 m², D3D22", False, ("rail",)), {"answerable": [item], "unanswerable": []}).passed
 
 
 def test_what_nothing_answers_must_be_declined():
@@ -56,7 +56,7 @@ def test_what_nothing_answers_must_be_declined():
 
 def test_one_invented_clause_fails_the_whole():
     items = {"answerable": [ITEM] * 99, "unanswerable": []}
-    answers = iter([Answer("865 mm D3D22 Z9D44", False, "rail")] + [Answer("865 mm D3D22", False, "rail")] * 98)
+    answers = iter([Answer("865 mm D3D22 Z9D44", False, ("rail",))] + [Answer("865 mm D3D22", False, ("rail",))] * 98)
 
     measured = evaluate(items, lambda question: next(answers), KNOWN)
 

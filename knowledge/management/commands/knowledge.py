@@ -95,6 +95,10 @@ class Command(BaseCommand):
             self.stdout.write(f"{group:30} {right:4} of {total:4}  {right / total:7.1%}")
         for kind, target in (("answerable", ANSWERABLE_TARGET), ("unanswerable", DECLINED_TARGET)):
             self.stdout.write(f"{kind + ' in all':30} {outcome.ratio(kind):20.1%}  (target {target:.0%})")
+        total = sum(count[1] for group, count in outcome.counts.items() if group.startswith("answerable/"))
+        self.stdout.write(f"{'right note first':30} {outcome.first / total if total else 1:20.1%}")
+        for why, count in outcome.reasons().most_common():
+            self.stdout.write(f"{'  wrong: ' + why:30} {count:4}")
         self.stdout.write(f"{'answers naming unknown clauses':30} {outcome.invented:4}")
         if failures:
             for failure in outcome.failures:
@@ -120,7 +124,7 @@ def judged(question: str) -> Answer:
     """What an extractive answer would say: the notes, word for word."""
     verdict = judge(question)
     parts = [f"{found.title}\n{found.text}\n{found.reference}\n{found.caution}" for found in verdict.answers]
-    return Answer("\n\n".join(parts), not verdict.answers, verdict.answers[0].key if verdict.answers else None)
+    return Answer("\n\n".join(parts), not verdict.answers, tuple(found.key for found in verdict.answers))
 
 
 def _items(file: Path) -> dict[str, list[dict[str, Any]]]:

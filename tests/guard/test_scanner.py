@@ -1,0 +1,96 @@
+"""Blocks out of a stream: early, valid, and never taken back."""
+
+import json
+
+import pytest
+
+from chat.guard import Scanner, guard
+from tests.guard.answers import GOOD, STAIRS, dumps
+
+FILLER = {"type": "markdown", "text": "x"}
+
+
+@pytest.mark.parametrize("draft", GOOD)
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_every_block_comes_once_in_order(draft, size, indent):
+    raw = json.dumps(draft, ensure_ascii=False, indent=indent)
+    scanner = Scanner()
+    found = [pair for start in range(0, len(raw), size) for pair in scanner.feed(raw[start : start + size])]
+    assert found == list(enumerate(draft["blocks"]))
+    assert scanner.emitted == draft["blocks"]
+
+
+def test_a_block_comes_as_soon_as_it_is_closed():
+    raw = dumps(STAIRS)
+    first = raw.index('{"type": "table"')
+    assert Scanner().feed(raw[:first]) == [(0, STAIRS["blocks"][0])]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        f"```json\n{dumps(STAIRS)}\n```",
+        dumps({**STAIRS, "meta": {}})[::-1],
+        dumps({"answer": STAIRS}),
+        '{"title": 1, "blocks": [{"type": "markdown", "text": "x"}]}',
+        '{"title": "a", "title": "b", "blocks": [{"type": "markdown", "text": "x"}]}',
+        '{"x": 1, "blocks": [{"type": "markdown", "text": "x"}]}',
+        '{"blocks": [{"type": "markdown", "text": "x", "id": 1}]}',
+        '{"blocks": [{"type": "markdown", "text": "a\nb"}]}',
+        '{"blocks": [,{"type": "markdown", "text": "x"}]}',
+        '{"blocks": [{"type": "markdown", "text": "x", "text": "y"}]}',
+        '{"blocks": [[{"type": "markdown", "text": "x"}]]}',
+    ],
+)
+def test_what_is_not_strictly_valid_gives_nothing(raw):
+    assert Scanner().feed(raw) == []
+
+
+def test_blocks_sent_before_a_fault_begin_the_final_answer():
+    raw = dumps(STAIRS)
+    broken = raw.replace('"callout"', '"callout').replace("Queensland", 'Queens"land')
+    scanner = Scanner()
+    sent = scanner.feed(broken)
+    assert [block for _, block in sent] == STAIRS["blocks"][:2]
+    assert guard(broken, emitted=scanner.emitted).draft["blocks"][:2] == STAIRS["blocks"][:2]
+
+
+def test_blocks_sent_before_a_reply_falls_apart_begin_the_final_answer():
+    raw = dumps(STAIRS)[:500] + '"' * 20_000
+    scanner = Scanner()
+    scanner.feed(raw)
+    guarded = guard(raw, emitted=scanner.emitted)
+    assert scanner.emitted
+    assert guarded.draft["blocks"][: len(scanner.emitted)] == scanner.emitted
+
+
+@pytest.mark.parametrize("count", [63, 64, 65, 200])
+def test_the_bound_on_blocks_never_makes_a_retraction(count):
+    raw = dumps({"title": "t", "summary": "", "blocks": [FILLER] * count})
+    scanner = Scanner()
+    scanner.feed(raw)
+    guarded = guard(raw, emitted=scanner.emitted)
+    assert len(scanner.emitted) == (count if count <= 64 else 63)
+    assert guarded.draft["blocks"][: len(scanner.emitted)] == scanner.emitted
+    assert len(guarded.draft["blocks"]) <= 64
+
+
+def test_a_block_is_made_safe_as_the_final_one_is():
+    draft = {**STAIRS, "blocks": [{"type": "markdown", "text": "a\u202eb [x](javascript:1) $\\frac$"}]}
+    raw = dumps(draft).replace("\\\\frac", "\\frac")
+    found = Scanner().feed(raw)
+    assert [block for _, block in found] == guard(raw).draft["blocks"]
+    assert found[0][1]["text"] == "ab [x] (javascript:1) $\\frac$"
+
+
+def test_work_for_a_chunk_does_not_grow_with_the_answer():
+    """By count, not by clock: what the scanner holds is no more than the block that is open."""
+    scanner = Scanner()
+    scanner.feed('{"title": "t", "summary": "", "blocks": [')
+    held = []
+    for _ in range(60):
+        scanner.feed(dumps({"type": "markdown", "text": "word " * 500}) + ", ")
+        held.append(sum(map(len, scanner._parts)))
+    assert max(held) < 10
+    assert len(scanner.emitted) == 60
