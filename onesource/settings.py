@@ -166,7 +166,7 @@ else:
         "pool": {
             "min_size": 1,
             "max_size": env.integer("DATABASE_POOL_SIZE", 16, minimum=1, maximum=200),
-            "timeout": 2,
+            "timeout": 4,
             "connection_class": DeadlineConnection,
         },
     }

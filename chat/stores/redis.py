@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.core.cache import caches
 from django.utils import timezone
 from django_redis.exceptions import ConnectionInterrupted
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from audit import content
 from chat.breakers import Breaker, BreakerOpen
@@ -20,7 +20,12 @@ T = TypeVar("T")
 FAILURES = (RedisError, ConnectionInterrupted, OSError)
 # One for all that uses Redis, and opened by the first failure: what Redis gives is had elsewhere as well, and each wait
 # for a stopped server costs a turn its whole timeout.
-BREAKER = Breaker("redis", threshold=1, recovery_seconds=2, failure=lambda error: isinstance(error, FAILURES))
+BREAKER = Breaker("redis", threshold=1, recovery_seconds=2, failure=lambda error: _is_away(error))
+
+
+def _is_away(error: BaseException) -> bool:
+    """A ResponseError is an answer: of a server that is there, about this one command."""
+    return isinstance(error, FAILURES) and not isinstance(error, ResponseError)
 
 
 @lru_cache(maxsize=4096)

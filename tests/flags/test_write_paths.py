@@ -98,7 +98,7 @@ PATHS: dict[str, tuple[Callable[[World], Any], int]] = {
     "QuerySet.update of flags": (lambda w: Flag.objects.update(everyone=None), 3),
     "QuerySet.update of a switch": (lambda w: Switch.objects.update(active=True), 1),
     "QuerySet.update of settings": (lambda w: Setting.objects.filter(key__startswith="CONV").update(value_json=99), 3),
-    "QuerySet.update of the name": (rename, 1),
+    "QuerySet.update of the name": (rename, 2),
     "QuerySet.delete of flags": (lambda w: Flag.objects.all().delete(), 3),
     "QuerySet.delete of a setting": (lambda w: Setting.objects.filter(key=TURNS).delete(), 1),
     "bulk_create": (lambda w: Switch.objects.bulk_create([Switch(name="NEW"), Switch(name="NEWER")]), 2),

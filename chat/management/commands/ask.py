@@ -27,7 +27,15 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         # A person reads this: the log of a turn that went well would stand between question and answer.
-        logging.getLogger().setLevel(logging.WARNING)
+        root = logging.getLogger()
+        level = root.level
+        root.setLevel(logging.WARNING)
+        try:
+            self._ask(options)
+        finally:
+            root.setLevel(level)
+
+    def _ask(self, options: dict[str, Any]) -> None:
         body = {"question": options["question"], "session_id": options["session"]}
         asked = QuestionSerializer(data=body)
         if not asked.is_valid():
