@@ -70,8 +70,8 @@ def main() -> int:
         if available("postgres"):
             with postgres_running() as server:
                 extra = {DATABASE_VARIABLE: server.url()}
-                arguments = [*(f"--ignore={path}" for path in WITHOUT_DATABASE), *arguments]
-                outcomes.append(suite_run("PostgreSQL", base, arguments, extra))
+                ignored = [f"--ignore={path}" for path in WITHOUT_DATABASE]
+                outcomes.append(suite_run("PostgreSQL", base, [*ignored, *arguments], extra))
         uncovered = coverage_report(base, judged=not arguments)
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
