@@ -72,3 +72,45 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.subject_ref} {self.turn_id}"
+
+
+class Stream(models.Model):
+    """A streamed turn while it runs: who watches it, who asked for its end, whether its producer lives."""
+
+    class Status(models.TextChoices):
+        RUNNING = "running"
+        COMPLETED = "completed"
+        ABORTED = "aborted"
+
+    turn_id = models.UUIDField(primary_key=True)
+    session_id = models.UUIDField()
+    subject_ref = models.CharField(max_length=32)
+    endpoint = models.CharField(max_length=20)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.RUNNING)
+    question = models.BinaryField()
+    started_at = models.DateTimeField()
+    heartbeat_at = models.DateTimeField(db_index=True)
+    watched_at = models.DateTimeField()
+    stop_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "chat_stream"
+
+    def __str__(self) -> str:
+        return f"{self.turn_id} {self.status}"
+
+
+class StreamEvent(models.Model):
+    """One encrypted event of a running stream, where there is no Redis to hold it."""
+
+    turn_id = models.UUIDField()
+    n = models.PositiveIntegerField()
+    sealed = models.BinaryField()
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        db_table = "chat_stream_event"
+        constraints = [models.UniqueConstraint(fields=["turn_id", "n"], name="chat_stream_event_turn_n")]
+
+    def __str__(self) -> str:
+        return f"{self.turn_id} {self.n}"

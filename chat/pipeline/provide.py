@@ -4,11 +4,13 @@ import time
 from dataclasses import dataclass, replace
 
 import structlog
-from django.db import connection
 
 from chat import metrics
 from chat.breakers import Breaker, BreakerOpen
-from chat.providers import EXTRACTIVE, Completion, CompletionRequest, ProviderError, configured
+from chat.connections import connection_lend
+from chat.pipeline.sink import BlockSink
+from chat.providers import EXTRACTIVE, Completion, CompletionRequest, Provider, ProviderError, configured
+from chat.providers.base import tokens_estimate
 
 log = structlog.get_logger(__name__)
 BREAKER = Breaker(
@@ -27,33 +29,46 @@ class Provided:
     failure: str = ""
 
 
-def _connection_lend() -> None:
-    """Gives the pooled connection back: a provider call takes seconds, a turn's queries milliseconds."""
-    if connection.vendor == "postgresql" and not connection.in_atomic_block:
-        connection.close()
-
-
 def provide(request: CompletionRequest) -> Provided:
-    """The configured provider's reply; when it gives none, the extractive provider's, marked degraded."""
+    """The configured provider's reply; when it gives none, the extractive provider's, marked degraded.
+
+    A streamed reply that breaks off after blocks have been given out is kept as far as it came, as cut short.
+    """
     provider = configured()
     started = time.perf_counter()
     if provider is EXTRACTIVE:
         completion = EXTRACTIVE.complete(request)
         metrics.PROVIDER_REQUESTS.labels(EXTRACTIVE.name, "ok").inc()
         return Provided(completion, degraded=False, seconds=time.perf_counter() - started)
-    _connection_lend()
+    connection_lend()
     try:
         with BREAKER.guarding():
             completion = provider.complete(request)
         metrics.PROVIDER_REQUESTS.labels(provider.name, "ok").inc()
         return Provided(completion, degraded=False, seconds=time.perf_counter() - started)
     except BreakerOpen:
-        failure = "breaker_open"
+        failure, partial = "breaker_open", ""
     except ProviderError as error:
-        failure = error.code
+        failure, partial = error.code, error.partial
         log.warning("provider.failed", provider=provider.name, code=failure)
     metrics.PROVIDER_REQUESTS.labels(provider.name, failure).inc()
     seconds = time.perf_counter() - started
-    return Provided(
-        EXTRACTIVE.complete(replace(request, degraded=True)), degraded=True, seconds=seconds, failure=failure
+    if isinstance(request.sink, BlockSink):
+        if request.sink.blocks:
+            return Provided(_cut_short(provider, request, partial), degraded=True, seconds=seconds, failure=failure)
+        request.sink.restart()
+    fallback = EXTRACTIVE.complete(replace(request, degraded=True))
+    return Provided(fallback, degraded=True, seconds=seconds, failure=failure)
+
+
+def _cut_short(provider: Provider, request: CompletionRequest, partial: str) -> Completion:
+    return Completion(
+        text=partial,
+        provider=provider.name,
+        model="",
+        stop_reason="length",
+        prompt_tokens=sum(tokens_estimate(message["content"]) for message in request.messages),
+        completion_tokens=tokens_estimate(partial),
+        tokens_estimated=True,
+        passages=tuple(request.passages),
     )

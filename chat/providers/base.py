@@ -12,12 +12,26 @@ StopReason = Literal["stop", "length", "refusal", "content_filter"]
 class ProviderError(Exception):
     """The provider gave no reply. `code` is one of a fixed set; `retryable` says whether trying again can help."""
 
-    def __init__(self, code: str, *, retryable: bool, counts: bool = True) -> None:
+    def __init__(self, code: str, *, retryable: bool, counts: bool = True, partial: str = "") -> None:
         super().__init__(code)
         self.code = code
         self.retryable = retryable
         # Whether it speaks of the provider's health; a request refused for its content does not.
         self.counts = counts
+        # What of a streamed reply had come before it broke off.
+        self.partial = partial
+
+
+class TextSink(ABC):
+    """Takes a reply's text while it comes. Both methods may raise to call the reply off; nothing is retried then."""
+
+    @abstractmethod
+    def text(self, delta: str) -> None:
+        """The next piece of the reply."""
+
+    @abstractmethod
+    def tick(self) -> None:
+        """Called a few times a second, also while nothing comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +45,7 @@ class CompletionRequest:
     passages: Sequence[Found] = ()
     schema: dict[str, Any] | None = None
     degraded: bool = False
+    sink: TextSink | None = None
 
     def remaining(self) -> float:
         return self.deadline - time.monotonic()
@@ -58,7 +73,10 @@ class Provider(ABC):
 
     @abstractmethod
     def complete(self, request: CompletionRequest) -> Completion:
-        """Raises ProviderError, at the latest when `request.deadline` has passed."""
+        """The whole reply, whose text a `request.sink` has been given piece by piece.
+
+        Raises ProviderError, at the latest when `request.deadline` has passed, and whatever the sink raises.
+        """
 
 
 def tokens_estimate(text: str) -> int:
