@@ -1,6 +1,7 @@
 """The record of a turn: event, facts, encrypted content and the session's counters, in one transaction."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +14,6 @@ from django.utils import timezone
 from audit import actions
 from audit.services import commitment_make, content_store, event_record, salt_make
 from chat.guard import answer_check, draft_text
-from chat.idempotency import Claim, claim_settle
 from chat.models import Session, Turn
 from chat.pipeline.turn import Drafted, TurnInput
 from chat.stores.base import Message
@@ -35,18 +35,23 @@ def retention(flags: Snapshot) -> timedelta:
     return timedelta(seconds=int(flags.number("CONV_TTL_SECONDS")))
 
 
-def turn_record(*, turn: TurnInput, drafted: Drafted, context: str, started: float, claim: Claim | None) -> Recorded:
-    """Event, facts, encrypted content and the session's counters in one transaction; the hot store after it."""
+def turn_record(
+    *, turn: TurnInput, drafted: Drafted, context: str, started: float, settle: Callable[[], None] | None = None
+) -> Recorded:
+    """Event, facts, encrypted content and the session's counters in one transaction; the hot store after it.
+
+    `settle` runs within the transaction and may raise to take it back: somebody else has ended this turn.
+    """
     now = timezone.now()
     with transaction.atomic():
         session = _session_advance(turn, now)
         seq = session.turn_count
         total = time.perf_counter() - started
-        answer = _answer(turn, drafted, seq, total)
+        answer = _answer(turn, drafted, seq, total, started)
         text = draft_text(answer)
         salt = salt_make()
         event = event_record(
-            kind=actions.TURN_COMPLETED,
+            kind=actions.TURN_ABORTED if drafted.ended else actions.TURN_COMPLETED,
             stream=f"session:{turn.session_id}",
             stream_seq=session.event_count,
             actor_ref=turn.subject.ref,
@@ -69,8 +74,8 @@ def turn_record(*, turn: TurnInput, drafted: Drafted, context: str, started: flo
         row = Turn.objects.create(
             **_columns(turn, drafted, text, context, total), seq=seq, created_at=now, event_uid=event.uid
         )
-        if claim:
-            claim_settle(claim, turn.turn_id)
+        if settle:
+            settle()
     messages = [Message(2 * seq - 1, "user", turn.question), Message(2 * seq, "assistant", text)]
     # robust: the turn is on record, so no fault of the store may keep its answer from the caller.
     transaction.on_commit(lambda: history_append(turn.session_id, messages, flags=turn.flags), robust=True)
@@ -92,7 +97,13 @@ def _session_advance(turn: TurnInput, now: datetime) -> Session:
     return mine.get()
 
 
-def _answer(turn: TurnInput, drafted: Drafted, seq: int, total: float) -> dict[str, Any]:
+def _first_token_ms(turn: TurnInput, started: float) -> float | None:
+    if turn.sink is None or turn.sink.first_text_at is None:
+        return None
+    return round(max(turn.sink.first_text_at - started, 0) * 1000, 1)
+
+
+def _answer(turn: TurnInput, drafted: Drafted, seq: int, total: float, started: float) -> dict[str, Any]:
     completion = drafted.completion
     days = retention(turn.flags) / timedelta(days=1)
     answer = {
@@ -124,7 +135,7 @@ def _answer(turn: TurnInput, drafted: Drafted, seq: int, total: float) -> dict[s
                 "total": round(total * 1000, 1),
                 "provider": round(drafted.provider_seconds * 1000, 1),
                 "overhead": round(max(total - drafted.provider_seconds, 0) * 1000, 1),
-                "first_token": None,
+                "first_token": _first_token_ms(turn, started),
             },
         },
     }
@@ -143,6 +154,7 @@ def _facts(turn: TurnInput, drafted: Drafted, seq: int, context: str, total: flo
         "pipeline": drafted.pipeline,
         "outcome": drafted.outcome,
         "failure": drafted.failure,
+        "ended": drafted.ended,
         "provider": completion.provider,
         "model": completion.model,
         "template": drafted.template,

@@ -1,5 +1,7 @@
 import time
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -10,7 +12,6 @@ from django.utils import timezone
 from audit import actions
 from audit.services import content_erase, event_record
 from chat import metrics
-from chat.idempotency import Claim
 from chat.models import Session, Turn
 from chat.pipeline.legacy import legacy_draft
 from chat.pipeline.turn import Drafted, Endpoint, TurnInput
@@ -24,20 +25,19 @@ from onesource.errors import NotFound
 log = structlog.get_logger(__name__)
 
 
-def turn_answer(
-    *,
-    subject: Subject,
-    question: str,
-    session_id: uuid.UUID | None,
-    endpoint: Endpoint,
-    flags: Snapshot,
-    claim: Claim | None = None,
-) -> dict[str, Any]:
-    """One question in, one recorded answer out.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A turn that may begin: whose it is and what went before has been settled."""
 
-    Raises NotFound for a session that is a stranger's or was deleted, and lets a database that is away rise: an answer
-    that cannot be recorded is not given.
-    """
+    turn: TurnInput
+    context: str
+    started: float
+
+
+def turn_prepare(
+    *, subject: Subject, question: str, session_id: uuid.UUID | None, endpoint: Endpoint, flags: Snapshot
+) -> Prepared:
+    """Raises NotFound for a session that is a stranger's or was deleted."""
     started = time.perf_counter()
     session = session_for(subject.ref, session_id) if session_id else None
     history = _history(session, flags)
@@ -51,10 +51,18 @@ def turn_answer(
         subject=subject,
     )
     structlog.contextvars.bind_contextvars(turn_id=str(turn.turn_id))
-    unified = flags.boolean("USE_UNIFIED_PIPELINE", subject)
+    return Prepared(turn, history.outcome, started)
+
+
+def turn_answer(prepared: Prepared, *, settle: Callable[[], None] | None = None) -> dict[str, Any]:
+    """The recorded answer. A database that is away rises: an answer that cannot be recorded is not given."""
+    turn = prepared.turn
+    unified = turn.flags.boolean("USE_UNIFIED_PIPELINE", turn.subject)
     drafted = unified_draft(turn) if unified else legacy_draft(turn)
-    recorded = turn_record(turn=turn, drafted=drafted, context=history.outcome, started=started, claim=claim)
-    _count(recorded.turn, drafted, time.perf_counter() - started)
+    recorded = turn_record(
+        turn=turn, drafted=drafted, context=prepared.context, started=prepared.started, settle=settle
+    )
+    turn_count(recorded.turn, drafted, time.perf_counter() - prepared.started)
     return recorded.answer
 
 
@@ -65,7 +73,7 @@ def _history(session: Session | None, flags: Snapshot) -> History:
     return history_load(session.id, turn_count=session.turn_count, expired=expired, flags=flags)
 
 
-def _count(turn: Turn, drafted: Drafted, total: float) -> None:
+def turn_count(turn: Turn, drafted: Drafted, total: float) -> None:
     metrics.TURNS.labels(turn.endpoint, turn.pipeline, turn.outcome, turn.track).inc()
     metrics.TURN_SECONDS.labels(turn.endpoint, turn.track).observe(total)
     metrics.OVERHEAD_SECONDS.observe(max(total - drafted.provider_seconds, 0))
@@ -73,7 +81,7 @@ def _count(turn: Turn, drafted: Drafted, total: float) -> None:
     for code in turn.repair_codes:
         metrics.GUARD_REPAIRS.labels(code).inc()
     log.info(
-        "turn.completed",
+        "turn.aborted" if drafted.ended else "turn.completed",
         endpoint=turn.endpoint,
         pipeline=turn.pipeline,
         outcome=turn.outcome,

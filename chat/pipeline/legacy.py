@@ -25,6 +25,7 @@ def legacy_draft(turn: TurnInput) -> Drafted:
             messages=legacy_messages(turn.question, history),
             earlier_questions=turn.earlier_questions,
             deadline=deadline,
+            sink=turn.sink,
         )
     )
     completion = provided.completion
@@ -41,4 +42,5 @@ def legacy_draft(turn: TurnInput) -> Drafted:
         template=LEGACY_VERSION,
         history_turns=len(history) // 2,
         failure=provided.failure,
+        ended=provided.ended,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from chat.guard import Guarded
+from chat.pipeline.sink import BlockSink
 from chat.providers import Completion
 from chat.stores.base import Message
 from flags.snapshot import Snapshot, Subject
@@ -24,6 +25,7 @@ class TurnInput:
     history: Sequence[Message]
     flags: Snapshot
     subject: Subject
+    sink: BlockSink | None = None
 
     @property
     def enhanced(self) -> bool:
@@ -50,10 +52,14 @@ class Drafted:
     passage_keys: tuple[str, ...] = ()
     history_turns: int = 0
     failure: str = ""
+    ended: str = ""
 
     @property
     def outcome(self) -> str:
-        """How the turn ended, for metrics and facts: answered, degraded, declined (not known), or refused."""
+        """How the turn ended, for metrics and facts: answered, degraded, declined (not known), refused, or
+        aborted (stopped, abandoned, or its worker died)."""
+        if self.ended:
+            return "aborted"
         if self.degraded:
             return "degraded"
         if self.completion.declined:

@@ -92,6 +92,14 @@ def _stream_key(turn_id: uuid.UUID) -> bytes:
     )
 
 
+def question_seal(turn_id: uuid.UUID, question: str) -> bytes:
+    return content.seal(question.encode("utf-8"), _stream_key(turn_id), b"question:" + turn_id.bytes)
+
+
+def question_open(turn_id: uuid.UUID, sealed: bytes) -> str:
+    return content.unseal(sealed, _stream_key(turn_id), b"question:" + turn_id.bytes).decode("utf-8")
+
+
 def _seal(turn_id: uuid.UUID, emitted: Emitted) -> bytes:
     plaintext = json.dumps([emitted.n, emitted.event, emitted.data], ensure_ascii=False).encode("utf-8")
     return content.seal(plaintext, _stream_key(turn_id), turn_id.bytes)
