@@ -40,6 +40,20 @@ TURN_COMPLETED = register(
     "turn.completed", "Question answered",
     "turn_id", "session_id", "turn", "endpoint", "pipeline", "outcome", "question", "answer", "guard", "flags",
 )  # fmt: skip
+TURN_STARTED = register(
+    "turn.started", "Streamed answer begun", "turn_id", "session_id", "endpoint", "pipeline", "question", "flags"
+)
+TURN_ABORTED = register(
+    "turn.aborted",
+    "Answer ended early",
+    "turn_id",
+    "session_id",
+    "endpoint",
+    "pipeline",
+    "outcome",
+    "ended",
+    "question",
+)
 SESSION_DELETED = register("session.deleted", "Conversation erased by its owner", "session_id", "turns_erased")
 FLAG_CHANGED = register("flag.changed", "Flag or setting changed", "key", "old", "new", "reason", "source", "epoch")
 CONTENT_PURGED = register("content.purged", "Content deleted at the end of its retention", "turns", "before")

@@ -27,6 +27,9 @@ FAST_SECONDS = (
 TURNS = Counter("onesource_turns_total", "Turns by how they ended", ["endpoint", "pipeline", "outcome", "track"])
 TURN_SECONDS = Histogram("onesource_turn_seconds", "Whole turn", ["endpoint", "track"], buckets=SECONDS)
 OVERHEAD_SECONDS = Histogram("onesource_overhead_seconds", "Turn without its provider", buckets=FAST_SECONDS)
+FIRST_TOKEN_SECONDS = Histogram(
+    "onesource_first_token_seconds", "Streamed turn until the first text of the reply", buckets=SECONDS
+)
 GUARD_ANSWERS = Counter("onesource_guard_answers_total", "Answers by what the guard made of them", ["outcome"])
 GUARD_REPAIRS = Counter("onesource_guard_repairs_total", "Repair codes given", ["code"])
 STORE_OPERATIONS = Counter(
@@ -37,6 +40,11 @@ STORE_SECONDS = Histogram(
 )
 CONTEXT_LOADS = Counter("onesource_context_loads_total", "Histories loaded for turn 2 and later", ["outcome"])
 PROVIDER_REQUESTS = Counter("onesource_provider_requests_total", "Provider calls", ["provider", "outcome"])
+ENFORCEMENT_LOST = Counter(
+    "onesource_provider_enforcement_lost_total",
+    "Replies out of form from a provider that was asked to enforce it and did not object",
+    ["provider"],
+)
 BREAKER_STATE = Gauge(
     "onesource_breaker_state", "0 closed, 1 half-open, 2 open", ["dependency"], multiprocess_mode="livemax"
 )

@@ -1,6 +1,7 @@
 import uuid
 
 from django.db import models
+from django.db.models.functions import Now
 
 
 class Session(models.Model):
@@ -47,6 +48,8 @@ class Turn(models.Model):
     completion_tokens = models.PositiveIntegerField()
     total_us = models.PositiveBigIntegerField()
     provider_us = models.PositiveBigIntegerField()
+    # Of a streamed turn: when the first text of the reply came.
+    first_token_us = models.PositiveBigIntegerField(null=True)
     event_uid = models.UUIDField()
 
     class Meta:
@@ -72,3 +75,53 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.subject_ref} {self.turn_id}"
+
+
+class Stream(models.Model):
+    """A streamed turn while it runs, and minutes longer: who watches it, who asked for its end, whether it lives."""
+
+    class Status(models.TextChoices):
+        RUNNING = "running"
+        COMPLETED = "completed"
+        ABORTED = "aborted"
+
+    turn_id = models.UUIDField(primary_key=True)
+    session_id = models.UUIDField(db_index=True)
+    subject_ref = models.CharField(max_length=32)
+    endpoint = models.CharField(max_length=20)
+    pipeline = models.CharField(max_length=10)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.RUNNING)
+    # The question and the salt of its commitment, encrypted: what a sweeper needs to record the turn.
+    sealed = models.BinaryField()
+    # Number of the last event, once there is one.
+    last_n = models.PositiveIntegerField(null=True)
+    # The database's clock: those of two machines may differ by more than a worker's silence is long.
+    started_at = models.DateTimeField(db_default=Now(), db_index=True)
+    heartbeat_at = models.DateTimeField(db_default=Now())
+    watched_at = models.DateTimeField(db_default=Now())
+    stop_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "chat_stream"
+        indexes = [
+            models.Index(fields=["heartbeat_at"], condition=models.Q(status="running"), name="chat_stream_running")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.turn_id} {self.status}"
+
+
+class StreamEvent(models.Model):
+    """One encrypted event of a stream, where there is no Redis to hold it."""
+
+    turn_id = models.UUIDField()
+    n = models.PositiveIntegerField()
+    sealed = models.BinaryField()
+    created_at = models.DateTimeField(db_default=Now(), db_index=True)
+
+    class Meta:
+        db_table = "chat_stream_event"
+        constraints = [models.UniqueConstraint(fields=["turn_id", "n"], name="chat_stream_event_turn_n")]
+
+    def __str__(self) -> str:
+        return f"{self.turn_id} {self.n}"

@@ -1,7 +1,7 @@
 """The record of a turn: event, facts, encrypted content and the session's counters, in one transaction."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +15,6 @@ from django.utils import timezone
 from audit import actions
 from audit.services import commitment_make, content_store, event_record, salt_make
 from chat.guard import Event, answer_check, draft_text
-from chat.idempotency import Claim, claim_settle
 from chat.models import Session, Turn
 from chat.pipeline.turn import Drafted, TurnInput
 from chat.stores.base import Message
@@ -40,22 +39,29 @@ def retention(flags: Snapshot) -> timedelta:
     return timedelta(seconds=int(flags.number("CONV_TTL_SECONDS")))
 
 
-def turn_record(*, turn: TurnInput, drafted: Drafted, context: str, started: float, claim: Claim | None) -> Recorded:
-    """Event, facts, encrypted content and the session's counters in one transaction; the hot store after it."""
+def turn_record(
+    *, turn: TurnInput, drafted: Drafted, context: str, started: float, settle: Callable[[], None] | None = None
+) -> Recorded:
+    """Event, facts, encrypted content and the session's counters in one transaction; the hot store after it.
+
+    `settle` runs first in the transaction and may raise to take it back: somebody else has ended this turn.
+    """
     now = timezone.now()
     with _recording(), transaction.atomic():
+        if settle:
+            settle()
         session = _session_advance(turn, now)
         seq = session.turn_count
-        total = time.perf_counter() - started
-        answer = _answer(turn, drafted, seq, total)
+        times = _times(turn, drafted, started)
+        answer = _answer(turn, drafted, seq, times)
         text = draft_text(answer)
-        salt = salt_make()
+        salt = turn.salt or salt_make()
         event = event_record(
-            kind=actions.TURN_COMPLETED,
+            kind=actions.TURN_ABORTED if drafted.ended else actions.TURN_COMPLETED,
             stream=f"session:{turn.session_id}",
             stream_seq=session.event_count,
             actor_ref=turn.subject.ref,
-            facts=_facts(turn, drafted, seq, context, total)
+            facts=_facts(turn, drafted, seq, context, times)
             | {
                 "question": commitment_make(salt, turn.question).facts(),
                 "answer": commitment_make(salt, text).facts(),
@@ -72,10 +78,8 @@ def turn_record(*, turn: TurnInput, drafted: Drafted, context: str, started: flo
             retention=retention(turn.flags),
         )
         row = Turn.objects.create(
-            **_columns(turn, drafted, text, context, total), seq=seq, created_at=now, event_uid=event.uid
+            **_columns(turn, drafted, text, context, times), seq=seq, created_at=now, event_uid=event.uid
         )
-        if claim:
-            claim_settle(claim, turn.turn_id)
     messages = [Message(2 * seq - 1, "user", turn.question), Message(2 * seq, "assistant", text)]
     # robust: the turn is on record, so no fault of the store may keep its answer from the caller.
     transaction.on_commit(lambda: history_append(turn.session_id, messages, flags=turn.flags), robust=True)
@@ -109,7 +113,34 @@ def _session_advance(turn: TurnInput, now: datetime) -> Session:
     return mine.get()
 
 
-def _answer(turn: TurnInput, drafted: Drafted, seq: int, total: float) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Of a turn, in seconds from its start."""
+
+    total: float
+    provider: float
+    first_token: float | None
+
+    def milliseconds(self) -> dict[str, float | None]:
+        overhead = max(self.total - self.provider, 0)
+        named = {"total": self.total, "provider": self.provider, "overhead": overhead, "first_token": self.first_token}
+        return {name: None if seconds is None else round(seconds * 1000, 1) for name, seconds in named.items()}
+
+    def microseconds(self) -> dict[str, int | None]:
+        named = {"total_us": self.total, "provider_us": self.provider, "first_token_us": self.first_token}
+        return {name: None if seconds is None else int(seconds * 1e6) for name, seconds in named.items()}
+
+
+def _times(turn: TurnInput, drafted: Drafted, started: float) -> Times:
+    first = turn.sink.first_text_at if turn.sink else None
+    return Times(
+        total=time.perf_counter() - started,
+        provider=drafted.provider_seconds,
+        first_token=None if first is None else max(first - started, 0),
+    )
+
+
+def _answer(turn: TurnInput, drafted: Drafted, seq: int, times: Times) -> dict[str, Any]:
     completion = drafted.completion
     days = retention(turn.flags) / timedelta(days=1)
     answer = {
@@ -137,21 +168,15 @@ def _answer(turn: TurnInput, drafted: Drafted, seq: int, total: float) -> dict[s
                 "completion": completion.completion_tokens,
                 "estimated": completion.tokens_estimated,
             },
-            "timing_ms": {
-                "total": round(total * 1000, 1),
-                "provider": round(drafted.provider_seconds * 1000, 1),
-                "overhead": round(max(total - drafted.provider_seconds, 0) * 1000, 1),
-                "first_token": None,
-            },
+            "timing_ms": times.milliseconds(),
         },
     }
     answer_check(answer)
     return answer
 
 
-def _facts(turn: TurnInput, drafted: Drafted, seq: int, context: str, total: float) -> dict[str, Any]:
+def _facts(turn: TurnInput, drafted: Drafted, seq: int, context: str, times: Times) -> dict[str, Any]:
     completion = drafted.completion
-    evaluated = turn.flags.evaluate(turn.subject)
     return {
         "turn_id": str(turn.turn_id),
         "session_id": str(turn.session_id),
@@ -160,6 +185,7 @@ def _facts(turn: TurnInput, drafted: Drafted, seq: int, context: str, total: flo
         "pipeline": drafted.pipeline,
         "outcome": drafted.outcome,
         "failure": drafted.failure,
+        "ended": drafted.ended,
         "provider": completion.provider,
         "model": completion.model,
         "template": drafted.template,
@@ -174,17 +200,19 @@ def _facts(turn: TurnInput, drafted: Drafted, seq: int, context: str, total: flo
             "outcome": drafted.guarded.outcome,
             "events": [_event_facts(event) for event in drafted.guarded.events],
         },
-        "flags": {
-            "epoch": turn.flags.epoch,
-            **{k: str(v) if REGISTRY[k].type == "number" else v for k, v in evaluated.items()},
-        },
+        "flags": flags_facts(turn),
         "tokens": {"prompt": completion.prompt_tokens, "completion": completion.completion_tokens},
-        "total_us": int(total * 1e6),
-        "provider_us": int(drafted.provider_seconds * 1e6),
+        **times.microseconds(),
         "version": settings.VERSION,
         "commit": settings.GIT_COMMIT,
         "track": settings.RELEASE_TRACK,
     }
+
+
+def flags_facts(turn: TurnInput) -> dict[str, Any]:
+    evaluated = turn.flags.evaluate(turn.subject)
+    numbers = {key for key in evaluated if REGISTRY[key].type == "number"}
+    return {"epoch": turn.flags.epoch, **{k: str(v) if k in numbers else v for k, v in evaluated.items()}}
 
 
 def _event_facts(event: Event) -> dict[str, Any]:
@@ -200,7 +228,7 @@ def _payload(turn: TurnInput, drafted: Drafted, answer: dict[str, Any], text: st
     return payload
 
 
-def _columns(turn: TurnInput, drafted: Drafted, text: str, context: str, total: float) -> dict[str, Any]:
+def _columns(turn: TurnInput, drafted: Drafted, text: str, context: str, times: Times) -> dict[str, Any]:
     completion = drafted.completion
     return {
         "id": turn.turn_id,
@@ -221,6 +249,5 @@ def _columns(turn: TurnInput, drafted: Drafted, text: str, context: str, total: 
         "answer_chars": len(text),
         "prompt_tokens": completion.prompt_tokens,
         "completion_tokens": completion.completion_tokens,
-        "total_us": int(total * 1e6),
-        "provider_us": int(drafted.provider_seconds * 1e6),
+        **times.microseconds(),
     }

@@ -1,43 +1,49 @@
 import time
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import structlog
 from django.db import transaction
 from django.db.models import F
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from audit import actions
 from audit.services import content_erase, event_record
 from chat import metrics
-from chat.idempotency import Claim
-from chat.models import Session, Turn
+from chat.models import Session, Stream, Turn
 from chat.pipeline.legacy import legacy_draft
 from chat.pipeline.turn import Drafted, Endpoint, TurnInput
 from chat.pipeline.unified import unified_draft
 from chat.recording import retention, turn_record
 from chat.selectors import session_for
 from chat.stores.conversation import History, history_delete, history_load
+from chat.streaming.buffer import buffer_delete
 from flags.snapshot import Snapshot, Subject
 from onesource.errors import NotFound
 
 log = structlog.get_logger(__name__)
 
 
-def turn_answer(
-    *,
-    subject: Subject,
-    question: str,
-    session_id: uuid.UUID | None,
-    endpoint: Endpoint,
-    flags: Snapshot,
-    claim: Claim | None = None,
-) -> dict[str, Any]:
-    """One question in, one recorded answer out.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A turn that may begin: whose it is and what went before has been settled."""
 
-    Raises NotFound for a session that is a stranger's or was deleted, and lets a database that is away rise: an answer
-    that cannot be recorded is not given.
-    """
+    turn: TurnInput
+    context: str
+    started: float
+
+    def salted(self, salt: bytes) -> "Prepared":
+        return replace(self, turn=replace(self.turn, salt=salt))
+
+
+def turn_prepare(
+    *, subject: Subject, question: str, session_id: uuid.UUID | None, endpoint: Endpoint, flags: Snapshot
+) -> Prepared:
+    """Raises NotFound for a session that is a stranger's or was deleted."""
     started = time.perf_counter()
     session = session_for(subject.ref, session_id) if session_id else None
     history = _history(session, flags)
@@ -51,10 +57,17 @@ def turn_answer(
         subject=subject,
     )
     structlog.contextvars.bind_contextvars(turn_id=str(turn.turn_id))
-    unified = flags.boolean("USE_UNIFIED_PIPELINE", subject)
-    drafted = unified_draft(turn) if unified else legacy_draft(turn)
-    recorded = turn_record(turn=turn, drafted=drafted, context=history.outcome, started=started, claim=claim)
-    _count(recorded.turn, drafted, time.perf_counter() - started)
+    return Prepared(turn, history.outcome, started)
+
+
+def turn_answer(prepared: Prepared, *, settle: Callable[[], None] | None = None) -> dict[str, Any]:
+    """The recorded answer. A database that is away rises: an answer that cannot be recorded is not given."""
+    turn = prepared.turn
+    drafted = unified_draft(turn) if turn.pipeline == "unified" else legacy_draft(turn)
+    recorded = turn_record(
+        turn=turn, drafted=drafted, context=prepared.context, started=prepared.started, settle=settle
+    )
+    turn_count(recorded.turn, drafted, time.perf_counter() - prepared.started)
     return recorded.answer
 
 
@@ -65,15 +78,17 @@ def _history(session: Session | None, flags: Snapshot) -> History:
     return history_load(session.id, turn_count=session.turn_count, expired=expired, flags=flags)
 
 
-def _count(turn: Turn, drafted: Drafted, total: float) -> None:
+def turn_count(turn: Turn, drafted: Drafted, total: float) -> None:
     metrics.TURNS.labels(turn.endpoint, turn.pipeline, turn.outcome, turn.track).inc()
     metrics.TURN_SECONDS.labels(turn.endpoint, turn.track).observe(total)
     metrics.OVERHEAD_SECONDS.observe(max(total - drafted.provider_seconds, 0))
-    metrics.GUARD_ANSWERS.labels(drafted.guarded.outcome).inc()
-    for code in turn.repair_codes:
-        metrics.GUARD_REPAIRS.labels(code).inc()
+    if turn.first_token_us is not None:
+        metrics.FIRST_TOKEN_SECONDS.observe(turn.first_token_us / 1e6)
+    if not drafted.ended:
+        # An answer that somebody stopped is no measure of the model's form.
+        _count_guarded(turn, drafted)
     log.info(
-        "turn.completed",
+        "turn.aborted" if drafted.ended else "turn.completed",
         endpoint=turn.endpoint,
         pipeline=turn.pipeline,
         outcome=turn.outcome,
@@ -82,7 +97,17 @@ def _count(turn: Turn, drafted: Drafted, total: float) -> None:
         answer_chars=turn.answer_chars,
         codes=turn.repair_codes,
         total_ms=round(total * 1000, 1),
+        **({"ended": drafted.ended} if drafted.ended else {}),
     )
+
+
+def _count_guarded(turn: Turn, drafted: Drafted) -> None:
+    metrics.GUARD_ANSWERS.labels(drafted.guarded.outcome).inc()
+    for code in turn.repair_codes:
+        metrics.GUARD_REPAIRS.labels(code).inc()
+    if drafted.enforcement_lost:
+        metrics.ENFORCEMENT_LOST.labels(turn.provider).inc()
+        log.warning("provider.enforcement_lost", provider=turn.provider, codes=turn.repair_codes)
 
 
 def session_delete(*, subject: Subject, session_id: uuid.UUID) -> None:
@@ -94,6 +119,7 @@ def session_delete(*, subject: Subject, session_id: uuid.UUID) -> None:
         if not mine.update(deleted_at=now, event_count=F("event_count") + 1):
             raise NotFound("This session does not exist or is not yours.", code="session_not_found")
         erased = content_erase(session_id=session_id)
+        streams = _streams_forget(session_id)
         event_record(
             kind=actions.SESSION_DELETED,
             stream=f"session:{session_id}",
@@ -102,3 +128,14 @@ def session_delete(*, subject: Subject, session_id: uuid.UUID) -> None:
             facts={"session_id": str(session_id), "turns_erased": erased},
         )
     transaction.on_commit(lambda: history_delete(session_id), robust=True)
+    for turn_id in streams:
+        transaction.on_commit(partial(buffer_delete, turn_id), robust=True)
+
+
+def _streams_forget(session_id: uuid.UUID) -> list[uuid.UUID]:
+    """Asks running streams of the session to end, deletes the others, and returns the turns of both."""
+    streams = Stream.objects.filter(session_id=session_id)
+    turns = list(streams.values_list("pk", flat=True))
+    streams.filter(status=Stream.Status.RUNNING).update(stop_at=Now())
+    streams.exclude(status=Stream.Status.RUNNING).delete()
+    return turns

@@ -52,6 +52,7 @@ def post_worker_init(worker):
     """From SIGTERM on /readyz says 503, while the requests at hand are finished."""
     from django.db import DatabaseError, InterfaceError, connection
 
+    from chat.streaming.sweeper import sweeper_start
     from knowledge.retrieval import search
     from ops.health import draining
 
@@ -60,6 +61,7 @@ def post_worker_init(worker):
     with contextlib.suppress(DatabaseError, InterfaceError):
         search("warm up")
     connection.close()
+    sweeper_start()
 
     stop = signal.getsignal(signal.SIGTERM)
 

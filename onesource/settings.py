@@ -216,6 +216,8 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "onesource.errors.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "COMPACT_JSON": True,
+    # The Accept header says what is wanted; a second way would only be one more to get wrong.
+    "URL_FORMAT_OVERRIDE": None,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "ONESource",
@@ -239,10 +241,12 @@ LLM_PROVIDER = env.choice("LLM_PROVIDER", "extractive", ("extractive", "openai")
 LLM_BASE_URL = env.url("LLM_BASE_URL", "", ("http", "https"))
 LLM_API_KEY = env.secret("LLM_API_KEY")
 LLM_MODEL = env.text("LLM_MODEL")
+LLM_SCHEMA_DIALECT = env.choice("LLM_SCHEMA_DIALECT", "openai", ("openai", "anthropic", "llama_cpp", "ollama", "vllm"))
 # Below the number of threads, so that the probes always find one.
 _threads = env.integer("WEB_THREADS", 16, minimum=2, maximum=512)
 _concurrency = 1000 if env.text("WORKER_CLASS") == "gevent" else max(1, _threads - 4)
 CHAT_CONCURRENCY = env.integer("CHAT_CONCURRENCY", _concurrency, minimum=1, maximum=10_000)
+STREAM_RESUME_SECONDS = env.integer("STREAM_RESUME_SECONDS", 30, minimum=1, maximum=600)
 LLM_CONTEXT_TOKENS = env.integer("LLM_CONTEXT_TOKENS", 8000, minimum=1000, maximum=2_000_000)
 LLM_MAX_TOKENS = env.integer("LLM_MAX_TOKENS", 2048, minimum=64, maximum=128_000)
 

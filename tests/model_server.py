@@ -75,7 +75,9 @@ class ModelServer(ThreadingHTTPServer):
     Modes: good (a JSON draft, or `answer=`), text (`text=` as it is), prose, half (JSON cut off, finish_reason length),
     status (`status=`, `message=`, `headers=`), no_response_format (400 until the request goes without one), stall
     (`seconds=`, `where="headers"|"body"`), drip (`seconds=` between bytes), drop (`where=`; `reset=True` by RST),
-    oversize (`size=` bytes), malformed (an envelope cut off), html, refusal, filtered, empty (no choices), null.
+    oversize (`size=` bytes), malformed (an envelope cut off), html, refusal, filtered, empty (no choices), null;
+    for requests with `stream`: slow (`seconds=` before each chunk of ten characters), break_off (after `size=` chunks,
+    `where="cut"|"error"|"garbage"|"stall"`).
     """
 
     daemon_threads = True
@@ -324,7 +326,10 @@ def _html(handler: _Handler, plan: Plan, body: dict[str, Any]) -> None:
 
 
 def _refusal(handler: _Handler, plan: Plan, body: dict[str, Any]) -> None:
-    handler.send(200, _envelope(plan, None, refusal=plan.text or REFUSAL))
+    if body.get("stream"):
+        _stream(handler, plan)
+    else:
+        handler.send(200, _envelope(plan, None, refusal=plan.text or REFUSAL))
 
 
 def _filtered(handler: _Handler, plan: Plan, body: dict[str, Any]) -> None:
@@ -342,26 +347,58 @@ def _null(handler: _Handler, plan: Plan, body: dict[str, Any]) -> None:
 def _stream(handler: _Handler, plan: Plan) -> None:
     """Server-sent chunks of ten characters, in chunked transfer coding."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-    for event in _events(plan):
-        encoded = f"data: {event}\n\n".encode()
-        handler.wfile.write(f"{len(encoded):x}\r\n".encode() + encoded + b"\r\n")
+    for number, event in enumerate(_events(plan)):
+        if plan.mode == "slow":
+            handler.wait(plan.seconds)
+        if plan.mode == "break_off" and number == plan.size:
+            _broken_off(handler, plan)
+            return
+        _chunk(handler, event)
     handler.wfile.write(b"0\r\n\r\n")
+
+
+def _chunk(handler: _Handler, event: str) -> None:
+    encoded = f"data: {event}\n\n".encode()
+    handler.wfile.write(f"{len(encoded):x}\r\n".encode() + encoded + b"\r\n")
+
+
+def _broken_off(handler: _Handler, plan: Plan) -> None:
+    if plan.where == "error":
+        _chunk(handler, json.dumps({"error": {"message": ERRORS[500], "type": "server_error"}}))
+    elif plan.where == "garbage":
+        _chunk(handler, '{"choices": [{"del')
+    elif plan.where == "stall":
+        handler.wait(plan.seconds)
+    handler.drop(reset=plan.reset)
 
 
 def _events(plan: Plan) -> Iterator[str]:
     text = _text(plan)
+    if plan.mode == "refusal":
+        deltas = [{"role": "assistant"}, {"refusal": plan.text or REFUSAL}, {}]
+        yield from map(json.dumps, (_piece(delta, "stop") for delta in deltas))
+        yield "[DONE]"
+        return
     deltas = [{"role": "assistant"}, *({"content": text[at : at + 10]} for at in range(0, len(text), 10)), {}]
     for delta in deltas:
-        ended = plan.finish_reason if not delta else None
-        choice = {"index": 0, "delta": delta, "finish_reason": ended}
-        yield json.dumps({"object": "chat.completion.chunk", "model": MODEL, "choices": [choice]})
+        yield json.dumps(_piece(delta, plan.finish_reason))
+    if plan.usage:
+        usage = {"prompt_tokens": 120, "completion_tokens": 60, "total_tokens": 180}
+        yield json.dumps({"object": "chat.completion.chunk", "model": MODEL, "choices": [], "usage": usage})
     yield "[DONE]"
+
+
+def _piece(delta: dict[str, Any], finish_reason: str) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "finish_reason": None if delta else finish_reason}
+    return {"object": "chat.completion.chunk", "model": MODEL, "choices": [choice]}
 
 
 Mode = Callable[[_Handler, Plan, dict[str, Any]], None]
 MODES: dict[str, Mode] = {
     "good": _good,
     "text": _good,
+    "slow": _good,
+    "break_off": _good,
     "prose": _prose,
     "half": _half,
     "status": _status,

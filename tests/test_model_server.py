@@ -172,6 +172,7 @@ def test_streaming(client):
     _, body = client.ask(stream=True)
     events = [line.removeprefix(b"data: ") for line in body.splitlines() if line]
     assert events.pop() == b"[DONE]"
+    assert json.loads(events.pop())["usage"]["completion_tokens"] == 60
     text = "".join(json.loads(event)["choices"][0]["delta"].get("content", "") for event in events)
     assert draft_fault(json.loads(text)) is None
 

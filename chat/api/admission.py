@@ -19,20 +19,42 @@ class Busy(Unavailable):
     title = "Too many questions are being answered at the moment. Please try again"
 
 
+class Place:
+    """One of an Admission's places, until it is released; released again it does nothing."""
+
+    def __init__(self, places: threading.Semaphore) -> None:
+        self._places = places
+        self._lock = threading.Lock()
+        self._held = True
+
+    def release(self) -> None:
+        with self._lock:
+            held, self._held = self._held, False
+        if held:
+            self._places.release()
+
+
 class Admission:
     def __init__(self, places: int) -> None:
         self._places = threading.Semaphore(places)
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
+    def take(self) -> Place:
         """Raises Busy when no place is free."""
         if not self._places.acquire(blocking=False):
             metrics.TURNS_SHED.inc()
             raise Busy(retry_after=1)
+        return Place(self._places)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """A place for the length of the block. Raises Busy."""
+        place = self.take()
         try:
             yield
         finally:
-            self._places.release()
+            place.release()
 
 
+# Responses, each of which holds a thread of the server; and producers of streams, which outlive a dropped connection.
 ADMISSION = Admission(settings.CHAT_CONCURRENCY)
+PRODUCERS = Admission(settings.CHAT_CONCURRENCY)

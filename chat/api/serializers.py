@@ -81,10 +81,10 @@ class QuestionSerializer(StrictSerializer):
             raise serializers.ValidationError("Must not be blank.")
         return cleaned
 
-    def validate_stream(self, value: bool) -> bool:
-        if value:
-            raise serializers.ValidationError("Streaming is not offered by this version; leave it out or send false.")
-        return value
+
+class StoppingSerializer(serializers.Serializer[Any]):
+    turn_id = serializers.UUIDField()
+    status = serializers.CharField()
 
 
 class SessionSerializer(serializers.Serializer[Any]):

@@ -1,15 +1,18 @@
 import re
 import uuid
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
+from django.http import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from audit.services import subject_ref_of
-from chat.api.admission import ADMISSION
+from chat.api.admission import ADMISSION, Place
 from chat.api.openapi import ANSWER_RESPONSES, PROBLEM_RESPONSES
 from chat.api.pagination import sessions_page
 from chat.api.serializers import (
@@ -19,11 +22,12 @@ from chat.api.serializers import (
     SessionPageSerializer,
     SessionSerializer,
 )
+from chat.api.streams import STREAM_RESPONSE, EventStreamRenderer, replay_stream, turn_stream
 from chat.api.throttles import Allowance, RateLimited, turn_throttle
-from chat.idempotency import Claim, Replay, answer_replay, claim_release, claim_take, fingerprint
+from chat.idempotency import Replay, answer_replay, claim_release, claim_settle, claim_take, fingerprint
 from chat.pipeline.turn import Endpoint
 from chat.selectors import conversation_of, session_for, sessions_of
-from chat.services import session_delete, turn_answer
+from chat.services import session_delete, turn_answer, turn_prepare
 from flags import snapshot
 from flags.snapshot import Snapshot, Subject
 from onesource.errors import BadInput, NotFound
@@ -42,54 +46,66 @@ class TurnView(APIView):
 
     endpoint: Endpoint = "chat"
     allowance: Allowance | None = None
+    renderer_classes = [JSONRenderer, EventStreamRenderer]
 
     @extend_schema(
         request=QuestionSerializer,
-        responses=ANSWER_RESPONSES,
+        responses={**ANSWER_RESPONSES, **STREAM_RESPONSE},
         parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description="Kept 24 hours.")],
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponseBase:
         question = QuestionSerializer(data=request.data)
         question.is_valid(raise_exception=True)
         key = _idempotency_key(request)
         flags = snapshot.current()
         subject = subject_for(request.user, flags)
         self.allowance = turn_throttle(subject, flags)
-        with ADMISSION.turn():
-            return self._respond(request, question.validated_data, subject, flags, key)
+        place = ADMISSION.take()
+        streaming = False
+        try:
+            response = self._respond(request, question.validated_data, subject, flags, key, place)
+            streaming = response.streaming
+        finally:
+            if not streaming:
+                place.release()
+        return response
 
     def _respond(
-        self, request: Request, asked: dict[str, Any], subject: Subject, flags: Snapshot, key: str | None
-    ) -> Response:
-        if key is None:
-            return Response(self._answer(asked, subject, flags, None))
-        budget = timedelta(milliseconds=flags.number("LLM_TIMEOUT_MS"))
-        claim = claim_take(
-            subject_ref=subject.ref, key=key, fingerprint=fingerprint(request.path, request.data), budget=budget
-        )
+        self, request: Request, asked: dict[str, Any], subject: Subject, flags: Snapshot, key: str | None, place: Place
+    ) -> HttpResponseBase:
+        claim = None
+        streamed = asked.get("stream") or isinstance(request.accepted_renderer, EventStreamRenderer)
+        if key is not None:
+            budget = timedelta(milliseconds=flags.number("LLM_TIMEOUT_MS"))
+            claim = claim_take(
+                subject_ref=subject.ref, key=key, fingerprint=fingerprint(request.path, request.data), budget=budget
+            )
         if isinstance(claim, Replay):
+            if streamed:
+                return replay_stream(claim)
             return Response(answer_replay(claim), headers={"Idempotent-Replayed": "true"})
-        return Response(self._answer_claimed(asked, subject, flags, claim))
-
-    def _answer_claimed(self, asked: dict[str, Any], subject: Subject, flags: Snapshot, claim: Claim) -> dict[str, Any]:
         answered = False
         try:
-            answer = self._answer(asked, subject, flags, claim)
+            prepared = turn_prepare(
+                subject=subject,
+                question=asked["question"],
+                session_id=asked.get("session_id"),
+                endpoint=self.endpoint,
+                flags=flags,
+            )
+            response: HttpResponseBase
+            if streamed:
+                request_id = getattr(request, "request_id", "")
+                response = turn_stream(prepared, claim=claim, place=place, request_id=request_id)
+            else:
+                response = Response(
+                    turn_answer(prepared, settle=partial(claim_settle, claim, prepared.turn.turn_id) if claim else None)
+                )
             answered = True
         finally:
-            if not answered:
+            if claim and not answered:
                 claim_release(claim)
-        return answer
-
-    def _answer(self, asked: dict[str, Any], subject: Subject, flags: Snapshot, claim: Claim | None) -> dict[str, Any]:
-        return turn_answer(
-            subject=subject,
-            question=asked["question"],
-            session_id=asked.get("session_id"),
-            endpoint=self.endpoint,
-            flags=flags,
-            claim=claim,
-        )
+        return response
 
     def handle_exception(self, exc: Exception) -> Response:
         if isinstance(exc, RateLimited):

@@ -67,6 +67,20 @@ def plain(raw: str, *, stop_reason: str = "stop") -> Guarded:
     return Guarded(guarded.draft, tuple(event for event in guarded.events if event.code not in agreed))
 
 
+def guard_blocks(blocks: Sequence[dict[str, Any]], *, title: str = "") -> Guarded:
+    """The draft of an answer that broke off after `blocks`, each valid, had been sent."""
+    journal = Journal()
+    journal.note("TRUNCATED")
+    if not blocks:
+        journal.note("EMPTY")
+        return Guarded(wrapped(EMPTY_TEXT, EMPTY_TITLE), tuple(journal.counted()))
+    draft: dict[str, Any] = {"title": title, "summary": "", "blocks": list(blocks)}
+    if not title:
+        draft["title"] = derived_title(draft) or EMPTY_TITLE
+        journal.note("TITLE_DERIVED", "/title", after=draft["title"])
+    return Guarded(draft, tuple(journal.counted()))
+
+
 def _valid(draft: dict[str, Any], journal: Journal) -> dict[str, Any]:
     """A draft that is valid as it came: only what cannot be shown safely is changed."""
     safe = draft_safe(draft, journal, restore=True)

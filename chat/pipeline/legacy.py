@@ -13,6 +13,8 @@ from knowledge.references import references_mark
 def legacy_draft(turn: TurnInput) -> Drafted:
     """History, one plain prompt, plain text wrapped as a valid answer: the way back when the unified one misbehaves."""
     deadline = time.monotonic() + turn.flags.number("LLM_TIMEOUT_MS") / 1000
+    if turn.sink:
+        turn.sink.plain()
     history = history_trim(turn, legacy_messages(turn.question, []))
     provided = provide(
         CompletionRequest(
@@ -20,7 +22,8 @@ def legacy_draft(turn: TurnInput) -> Drafted:
             messages=legacy_messages(turn.question, history),
             earlier_questions=turn.earlier_questions,
             deadline=deadline,
-        )
+        ),
+        turn.sink,
     )
     completion = provided.completion
     guarded = plain(completion.text, stop_reason=completion.stop_reason)
@@ -36,4 +39,5 @@ def legacy_draft(turn: TurnInput) -> Drafted:
         template=LEGACY_VERSION,
         history_turns=len(history) // 2,
         failure=provided.failure,
+        ended=provided.ended,
     )

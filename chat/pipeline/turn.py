@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from chat.guard import Guarded
+from chat.guard import CODES, Class, Guarded
+from chat.pipeline.sink import BlockSink
 from chat.providers import Completion
 from chat.stores.base import Message
 from flags.snapshot import Snapshot, Subject
@@ -13,6 +14,13 @@ from knowledge.references import Mark
 
 Endpoint = Literal["chat", "enhanced"]
 PipelineName = Literal["unified", "legacy"]
+# What a grammar rules out.
+FORM = frozenset({Class.NOISE, Class.SYNTAX, Class.SHAPE})
+# Repairs of characters inside texts that were sound JSON: a grammar lets them through.
+WITHIN_TEXTS = frozenset(
+    {"SURROGATE", "CONTROL", "CTRL_RESTORED", "INVISIBLE", "BIDI", "LINK_REMOVED", "STREAM_KEPT", "SPLIT_LONG",
+     "BLOCKS_MERGED"}
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +32,17 @@ class TurnInput:
     history: Sequence[Message]
     flags: Snapshot
     subject: Subject
+    sink: BlockSink | None = None
+    # Of the commitment to the question, when that is on record already.
+    salt: bytes | None = None
 
     @property
     def enhanced(self) -> bool:
         return self.endpoint == "enhanced"
+
+    @property
+    def pipeline(self) -> PipelineName:
+        return "unified" if self.flags.boolean("USE_UNIFIED_PIPELINE", self.subject) else "legacy"
 
     @property
     def earlier_questions(self) -> list[str]:
@@ -50,10 +65,22 @@ class Drafted:
     passage_keys: tuple[str, ...] = ()
     history_turns: int = 0
     failure: str = ""
+    ended: str = ""
+
+    @property
+    def enforcement_lost(self) -> bool:
+        """The provider was asked to enforce the form, did not object, and the reply was out of form all the same."""
+        broken = {code for code in self.guarded.codes if CODES[code].cls in FORM or code == "RAW_FALLBACK"}
+        # A reply cut off, or a refusal, is not of the agreed form and cannot be.
+        whole = self.completion.stop_reason == "stop"
+        return self.completion.enforced and whole and bool(broken - WITHIN_TEXTS)
 
     @property
     def outcome(self) -> str:
-        """How the turn ended, for metrics and facts: answered, degraded, declined (not known), or refused."""
+        """How the turn ended, for metrics and facts: answered, degraded, declined (not known), refused, or
+        aborted (stopped, abandoned, or its worker died)."""
+        if self.ended:
+            return "aborted"
         if self.degraded:
             return "degraded"
         if self.completion.declined:

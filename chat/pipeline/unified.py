@@ -30,10 +30,11 @@ def unified_draft(turn: TurnInput) -> Drafted:
             deadline=deadline,
             passages=passages,
             schema=wire_schema(),
-        )
+        ),
+        turn.sink,
     )
     completion = provided.completion
-    guarded = guard(completion.text, stop_reason=completion.stop_reason)
+    guarded = guard(completion.text, stop_reason=completion.stop_reason, emitted=turn.sink.blocks if turn.sink else ())
     text = draft_text(guarded.draft)
     return Drafted(
         pipeline="unified",
@@ -48,6 +49,7 @@ def unified_draft(turn: TurnInput) -> Drafted:
         passage_keys=tuple(found.key for found in completion.passages),
         history_turns=len(history) // 2,
         failure=provided.failure,
+        ended=provided.ended,
     )
 
 

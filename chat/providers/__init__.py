@@ -1,7 +1,9 @@
 from functools import lru_cache
+from typing import cast
 
 from django.conf import settings
 
+from chat.guard.wire import Dialect
 from chat.providers.base import Completion, CompletionRequest, Provider, ProviderError
 from chat.providers.extractive import ExtractiveProvider
 from chat.providers.openai import OpenAIProvider
@@ -20,5 +22,6 @@ def configured() -> Provider:
             api_key=settings.LLM_API_KEY,
             model=settings.LLM_MODEL,
             max_tokens=settings.LLM_MAX_TOKENS,
+            dialect=cast(Dialect, settings.LLM_SCHEMA_DIALECT),
         )
     return EXTRACTIVE

@@ -20,6 +20,18 @@ class ProviderError(Exception):
         self.counts = counts
 
 
+class TextSink(ABC):
+    """Takes a reply's text while it comes. Both methods may raise to call the reply off; nothing is retried then."""
+
+    @abstractmethod
+    def text(self, delta: str) -> None:
+        """The next piece of the reply."""
+
+    @abstractmethod
+    def tick(self) -> None:
+        """Called a few times a second, also while nothing comes."""
+
+
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
     """`deadline` is a time.monotonic() instant that bounds the whole call, retries included."""
@@ -31,6 +43,7 @@ class CompletionRequest:
     passages: Sequence[Found] = ()
     schema: dict[str, Any] | None = None
     degraded: bool = False
+    sink: TextSink | None = None
 
     def remaining(self) -> float:
         return self.deadline - time.monotonic()
@@ -58,7 +71,10 @@ class Provider(ABC):
 
     @abstractmethod
     def complete(self, request: CompletionRequest) -> Completion:
-        """Raises ProviderError, at the latest when `request.deadline` has passed."""
+        """The whole reply, whose text a `request.sink` has been given piece by piece.
+
+        Raises ProviderError, at the latest when `request.deadline` has passed, and whatever the sink raises.
+        """
 
 
 def tokens_estimate(text: str) -> int:

@@ -30,6 +30,8 @@ UNKNOWN_HELP = (
 )
 # A summary and a block end up within the schema's bounds (1,200 and 20,000 characters).
 SUMMARY_LIMIT = 1200
+# Characters a streamed piece; there is no model whose pace it would follow.
+PIECE = 256
 
 
 class ExtractiveProvider(Provider):
@@ -41,6 +43,9 @@ class ExtractiveProvider(Provider):
         if request.degraded:
             draft["blocks"].insert(0, DEGRADED)
         text = json.dumps(draft, ensure_ascii=False) if request.schema else draft_text(draft)
+        if request.sink:
+            for start in range(0, len(text), PIECE):
+                request.sink.text(text[start : start + PIECE])
         return Completion(
             text=text,
             provider=self.name,

@@ -1,19 +1,22 @@
-"""An httpx transport whose whole exchange has one deadline.
+"""An httpx transport whose whole exchange has one deadline and can be called off.
 
 httpx bounds each socket operation by itself: a server that sends a byte a second would never time out. Here every
 operation gets what is left of the budget, which travels in the request's extensions as `deadline` (time.monotonic()).
+While it waits for the server, `tick` from the extensions is called a few times a second; what it raises ends the call.
 """
 
 import contextvars
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import httpcore
 import httpx
 
+TICK_SECONDS = 0.25
 _deadline: contextvars.ContextVar[float] = contextvars.ContextVar("provider_deadline")
+_tick: contextvars.ContextVar[Callable[[], None] | None] = contextvars.ContextVar("provider_tick", default=None)
 
 
 def _left(timeout: float | None) -> float:
@@ -23,12 +26,26 @@ def _left(timeout: float | None) -> float:
     return left if timeout is None else min(left, timeout)
 
 
+def deadline_within(seconds: float) -> None:
+    """Brings the deadline of this context's running exchange forward."""
+    _deadline.set(min(_deadline.get(float("inf")), time.monotonic() + seconds))
+
+
 class _DeadlineStream(httpcore.NetworkStream):
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _left(timeout))
+        tick = _tick.get()
+        if tick is None:
+            return self._stream.read(max_bytes, _left(timeout))
+        while True:
+            tick()
+            try:
+                return self._stream.read(max_bytes, min(_left(timeout), TICK_SECONDS))
+            except httpcore.ReadTimeout:
+                # Either the tick's or the budget's; _left raises for the latter.
+                continue
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, _left(timeout))
@@ -84,4 +101,5 @@ class DeadlineTransport(httpx.HTTPTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         _deadline.set(request.extensions["deadline"])
+        _tick.set(request.extensions.get("tick"))
         return super().handle_request(request)

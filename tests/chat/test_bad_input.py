@@ -70,11 +70,6 @@ def test_all_bad_fields_are_named_at_once(owner):
     assert problem_of(owner.post_json("/chat", body), 400)["errors"].keys() == body.keys()
 
 
-def test_streaming_is_refused_in_plain_words_while_it_is_not_offered(owner):
-    problem = problem_of(owner.post_json("/chat", {"question": "?", "stream": True}), 400)
-    assert "Streaming" in problem["errors"]["stream"][0]
-
-
 def test_a_thousand_unknown_fields_make_a_short_problem(owner):
     body = {"question": "?", **{f"field{n}": 0 for n in range(1000)}}
     response = owner.post_json("/chat", body)

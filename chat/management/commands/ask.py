@@ -1,5 +1,4 @@
 import logging
-import uuid
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -9,7 +8,7 @@ from django.db import DatabaseError
 from audit.services import subject_ref_of
 from chat.api.serializers import QuestionSerializer
 from chat.guard import draft_text
-from chat.services import turn_answer
+from chat.services import turn_answer, turn_prepare
 from flags import snapshot
 from flags.snapshot import Subject
 from onesource.errors import ProblemError
@@ -54,10 +53,11 @@ class Command(BaseCommand):
         self.stdout.write(f"\n{answer['meta']['disclaimer']}. Session {answer['meta']['session_id']}")
 
     def _answer(self, user: Any, asked: dict[str, Any], *, plain: bool) -> dict[str, Any]:
-        return turn_answer(
+        prepared = turn_prepare(
             subject=Subject(subject_ref_of(user), user.pk),
             question=asked["question"],
-            session_id=asked.get("session_id") or uuid.uuid4(),
+            session_id=asked.get("session_id"),
             endpoint="chat" if plain else "enhanced",
             flags=snapshot.current(),
         )
+        return turn_answer(prepared)

@@ -1,0 +1,125 @@
+"""The events of a stream, kept for minutes so that any worker can send them, again if need be.
+
+They go to Redis where there is one that answers, else to the database, encrypted either way. An event is shown only
+when one of the two holds it: a turn whose worker dies is recorded with what was sent.
+"""
+
+import json
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+from django.core.cache import caches
+from django.db import DatabaseError, InterfaceError
+
+from audit import content
+from chat.breakers import BreakerOpen
+from chat.models import StreamEvent
+from chat.stores.base import StoreAway
+from chat.stores.redis import BREAKER, FAILURES
+
+T = TypeVar("T")
+KEPT_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """One server-sent event; `n` counts from 1 within the stream and is the event's id."""
+
+    n: int
+    event: str
+    data: dict[str, Any]
+
+
+def buffer_append(turn_id: uuid.UUID, emitted: Emitted) -> None:
+    """Raises StoreAway when neither Redis nor the database takes it."""
+    sealed = _seal(turn_id, emitted)
+
+    def push(client: Any) -> None:
+        pipeline = client.pipeline(transaction=True)
+        pipeline.zadd(_key(turn_id), {sealed: emitted.n})
+        pipeline.expire(_key(turn_id), KEPT_SECONDS)
+        pipeline.execute()
+
+    try:
+        _redis(push)
+    except StoreAway:
+        try:
+            StreamEvent.objects.create(turn_id=turn_id, n=emitted.n, sealed=sealed)
+        except (DatabaseError, InterfaceError) as error:
+            raise StoreAway(type(error).__name__) from error
+
+
+def buffer_read(turn_id: uuid.UUID, after: int = 0) -> list[Emitted]:
+    """The events with a number over `after`, in order; what cannot be had or read is left out."""
+    rows = StreamEvent.objects.filter(turn_id=turn_id, n__gt=after).values_list("sealed", flat=True)
+    try:
+        sealed = [bytes(row) for row in rows]
+    except (DatabaseError, InterfaceError):
+        sealed = []
+    with suppress(StoreAway):
+        sealed += _redis(lambda client: client.zrangebyscore(_key(turn_id), f"({after}", "+inf"))
+    found = {}
+    for element in sealed:
+        try:
+            emitted = _open(turn_id, element)
+        except (content.ContentUnreadable, ValueError):
+            continue
+        found[emitted.n] = emitted
+    return [found[n] for n in sorted(found)]
+
+
+def buffer_delete(turn_id: uuid.UUID) -> None:
+    StreamEvent.objects.filter(turn_id=turn_id).delete()
+    # Where Redis is away it expires by itself, within minutes.
+    with suppress(StoreAway):
+        _redis(lambda client: client.delete(_key(turn_id)))
+
+
+def _redis(command: Callable[[Any], T]) -> T:
+    if not settings.REDIS_URL:
+        raise StoreAway("not configured")
+    try:
+        with BREAKER.guarding():
+            cache: Any = caches["conversations"]
+            return command(cache.client.get_client(write=True))
+    except (BreakerOpen, *FAILURES) as error:
+        raise StoreAway(type(error).__name__) from error
+
+
+def _key(turn_id: uuid.UUID) -> str:
+    return f"onesource:stream:{{{turn_id}}}"
+
+
+def _seal(turn_id: uuid.UUID, emitted: Emitted) -> bytes:
+    plaintext = json.dumps([emitted.n, emitted.event, emitted.data], ensure_ascii=False).encode()
+    return turn_seal(turn_id, plaintext, b"event")
+
+
+def _open(turn_id: uuid.UUID, sealed: bytes) -> Emitted:
+    n, event, data = json.loads(turn_unseal(turn_id, sealed, b"event"))
+    return Emitted(n, event, data)
+
+
+def turn_seal(turn_id: uuid.UUID, plaintext: bytes, purpose: bytes) -> bytes:
+    ring = content.keyring()
+    return content.seal(plaintext, _turn_key(turn_id, ring.keys[ring.active]), purpose + turn_id.bytes)
+
+
+def turn_unseal(turn_id: uuid.UUID, sealed: bytes, purpose: bytes) -> bytes:
+    """Raises content.ContentUnreadable. Any key of the ring: a new one may have come while the stream ran."""
+    for secret in content.keyring().keys.values():
+        try:
+            return content.unseal(sealed, _turn_key(turn_id, secret), purpose + turn_id.bytes)
+        except content.ContentUnreadable:
+            continue
+    raise content.ContentUnreadable("no key of CONTENT_KEYS opens this")
+
+
+def _turn_key(turn_id: uuid.UUID, secret: bytes) -> bytes:
+    return HKDF(hashes.SHA256(), content.KEY_BYTES, None, b"onesource:stream:" + turn_id.bytes).derive(secret)

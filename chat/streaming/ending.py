@@ -1,0 +1,123 @@
+"""How a stream ends when its own producer does not record it: a fault, a dead worker, an erased session."""
+
+import json
+import time
+import uuid
+from datetime import datetime
+
+import structlog
+from django.db import transaction
+from django.db.models import F
+
+from audit import actions
+from audit.content import ContentUnreadable
+from audit.services import commitment_make, event_record, salt_make
+from chat.guard import guard_blocks
+from chat.models import Session, Stream
+from chat.pipeline.turn import Drafted, TurnInput
+from chat.providers import Completion
+from chat.recording import turn_record
+from chat.services import turn_count
+from chat.streaming.buffer import buffer_delete, buffer_read, turn_seal, turn_unseal
+from flags import snapshot
+from flags.snapshot import Subject
+from onesource.errors import Conflict, NotFound
+
+log = structlog.get_logger(__name__)
+UNREADABLE = "(The question cannot be read any more.)"
+
+
+class TurnEnded(Conflict):
+    code = "turn_ended"
+    title = "This turn has ended"
+
+
+def stream_claim(turn_id: uuid.UUID, *, status: str, last_n: int | None, heartbeat: datetime | None = None) -> None:
+    """Within the transaction that records the end. Raises TurnEnded when somebody else has recorded it.
+
+    With `heartbeat` only if that is still the last sign of life.
+    """
+    running = Stream.objects.filter(pk=turn_id, status=Stream.Status.RUNNING)
+    if heartbeat is not None:
+        running = running.filter(heartbeat_at=heartbeat)
+    if not running.update(status=status, last_n=last_n):
+        raise TurnEnded()
+
+
+def question_seal(turn_id: uuid.UUID, question: str, salt: bytes) -> bytes:
+    return turn_seal(turn_id, json.dumps([question, salt.hex()]).encode(), b"question")
+
+
+def question_open(stream: Stream) -> tuple[str, bytes]:
+    try:
+        question, salt = json.loads(turn_unseal(stream.pk, bytes(stream.sealed), b"question"))
+    except ContentUnreadable:
+        return UNREADABLE, salt_make()
+    return question, bytes.fromhex(salt)
+
+
+def stream_abort(stream: Stream, *, ended: str, last_n: int | None = None, heartbeat: datetime | None = None) -> bool:
+    """Records a turn as aborted, with the blocks that were sent. False when somebody else has recorded its end."""
+    events = buffer_read(stream.pk)
+    if last_n is None:
+        last_n = (events[-1].n if events else 1) + 1
+    question, salt = question_open(stream)
+    turn = TurnInput(
+        turn_id=stream.pk,
+        session_id=stream.session_id,
+        question=question,
+        endpoint="enhanced" if stream.endpoint == "enhanced" else "chat",
+        history=[],
+        flags=snapshot.current(),
+        subject=Subject(stream.subject_ref),
+        salt=salt,
+    )
+    drafted = Drafted(
+        pipeline="legacy" if stream.pipeline == "legacy" else "unified",
+        completion=Completion(text="", provider="", model=""),
+        guarded=guard_blocks([emitted.data["block"] for emitted in events if emitted.event == "block"]),
+        degraded=False,
+        provider_seconds=0.0,
+        ended=ended,
+    )
+
+    def settle() -> None:
+        stream_claim(stream.pk, status=Stream.Status.ABORTED, last_n=last_n, heartbeat=heartbeat)
+
+    try:
+        recorded = turn_record(turn=turn, drafted=drafted, context="none", started=time.perf_counter(), settle=settle)
+    except TurnEnded:
+        return False
+    except NotFound:
+        return _end_erased(stream, question, salt)
+    turn_count(recorded.turn, drafted, 0.0)
+    return True
+
+
+def _end_erased(stream: Stream, question: str, salt: bytes) -> bool:
+    """The session was erased while the turn ran: that it ended stays as evidence, nothing of its texts does."""
+    try:
+        with transaction.atomic():
+            stream_claim(stream.pk, status=Stream.Status.ABORTED, last_n=None)
+            session = Session.objects.filter(pk=stream.session_id)
+            session.update(event_count=F("event_count") + 1)
+            event_record(
+                kind=actions.TURN_ABORTED,
+                stream=f"session:{stream.session_id}",
+                stream_seq=session.values_list("event_count", flat=True).get(),
+                actor_ref=stream.subject_ref,
+                facts={
+                    "turn_id": str(stream.pk),
+                    "session_id": str(stream.session_id),
+                    "endpoint": stream.endpoint,
+                    "pipeline": stream.pipeline,
+                    "outcome": "aborted",
+                    "ended": "session_deleted",
+                    "question": commitment_make(salt, question).facts(),
+                },
+            )
+            buffer_delete(stream.pk)
+            Stream.objects.filter(pk=stream.pk).update(sealed=b"")
+    except TurnEnded:
+        return False
+    return True

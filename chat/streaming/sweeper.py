@@ -1,0 +1,34 @@
+"""Each web worker looks now and then for streams whose worker died. Any of them will do: the record is claimed."""
+
+import random
+import threading
+import time
+import uuid
+from datetime import datetime
+
+import structlog
+from django.db import DatabaseError, InterfaceError, connection
+
+from chat.streaming.services import streams_sweep
+
+log = structlog.get_logger(__name__)
+SWEEP_SECONDS = 5.0
+
+
+def sweeper_start() -> None:
+    threading.Thread(target=_sweep_forever, name="stream-sweeper", daemon=True).start()
+
+
+def _sweep_forever() -> None:
+    silent: dict[uuid.UUID, datetime] = {}
+    while True:
+        # Spread, so that not all workers look at the same moment.
+        time.sleep(SWEEP_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
+        try:
+            silent = streams_sweep(silent)
+        except (DatabaseError, InterfaceError) as error:
+            log.warning("streams.sweep_failed", cause=type(error).__name__)
+        except Exception as error:
+            log.error("streams.sweep_failed", exc_info=error)
+        finally:
+            connection.close()
