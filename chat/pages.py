@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 from django.conf import settings
@@ -8,12 +9,21 @@ from django.views.decorators.http import require_safe
 from django.views.generic import TemplateView
 from drf_spectacular.generators import SchemaGenerator
 
+from chat.guard import CODES, Class
+
 
 class ChatPage(UserPassesTestMixin, TemplateView):
     """The page where people ask. Without a sign-in only in development."""
 
     template_name = "chat.html"
     http_method_names = ["get", "head", "options"]
+
+    # What a reader is told of an answer that is not all that the model meant to say.
+    extra_context = {
+        "losses": json.dumps(
+            {name: code.sentence for name, code in CODES.items() if code.cls in (Class.LOSS, Class.FALLBACK)}
+        )
+    }
 
     def test_func(self) -> bool:
         return self.request.user.is_authenticated or settings.ANONYMOUS_CHAT
