@@ -14,7 +14,7 @@ from redis.retry import Retry
 
 from onesource import __version__, env
 from onesource.logging import logging_config
-from onesource.postgres import DeadlineConnection
+from onesource.postgresql.connection import DeadlineConnection
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(env.text("VAR_DIR", str(BASE_DIR / "var")))
@@ -158,6 +158,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA recursive_triggers=ON;",
     }
 else:
+    DATABASES["default"]["ENGINE"] = "onesource.postgresql"
     DATABASES["default"]["OPTIONS"] = {
         **DATABASES["default"].get("OPTIONS", {}),
         "connect_timeout": 2,
@@ -166,12 +167,9 @@ else:
         "pool": {
             "min_size": 1,
             "max_size": env.integer("DATABASE_POOL_SIZE", 16, minimum=1, maximum=200),
-            "timeout": 4,
-            "connection_class": DeadlineConnection,
+            "timeout": 2,
         },
     }
-    # A pooled connection may be from before a restart of the server.
-    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = env.url("REDIS_URL", "", ("redis", "rediss", "unix"))
 REDIS_SOCKET_TIMEOUT_MS = env.integer("REDIS_SOCKET_TIMEOUT_MS", 200, minimum=10, maximum=10_000)
