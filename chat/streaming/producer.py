@@ -4,6 +4,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -89,13 +90,11 @@ class Producer:
             log.warning("stream.not_answered", code=problem.code, cause=type(error.__cause__ or error).__name__)
         self._emit("error", problem_body(problem, self._request_id))
         try:
-            stream = Stream.objects.filter(pk=self._turn_id).first()
-            if stream:
-                stream_abort(stream, ended="failed", last_n=self._n)
-            self._callbacks.failed()
-        except DATABASE_FAULTS as cause:
-            # The sweeper ends it once the database is back.
+            stream_abort(Stream.objects.get(pk=self._turn_id), ended="failed", last_n=self._n)
+        except Exception as cause:  # noqa: BLE001  (most likely the database is away, which brought us here)
             log.warning("stream.left_to_sweeper", cause=type(cause).__name__)
+        with suppress(*DATABASE_FAULTS):
+            self._callbacks.failed()
 
     def _emit_block(self, index: int, block: dict[str, Any]) -> bool:
         return self._emit("block", {"index": index, "block": block}, needs_buffer=True)
