@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import socket
 import struct
 import threading
@@ -72,12 +73,12 @@ class Plan:
 class ModelServer(ThreadingHTTPServer):
     """`reply(mode, ...)` sets what comes from now on; with `times=n` only the next n requests get it.
 
-    Modes: good (a JSON draft, or `answer=`), text (`text=` as it is), prose, half (JSON cut off, finish_reason length),
-    status (`status=`, `message=`, `headers=`), no_response_format (400 until the request goes without one), stall
-    (`seconds=`, `where="headers"|"body"`), drip (`seconds=` between bytes), drop (`where=`; `reset=True` by RST),
-    oversize (`size=` bytes), malformed (an envelope cut off), html, refusal, filtered, empty (no choices), null;
-    for requests with `stream`: slow (`seconds=` before each chunk of ten characters), break_off (after `size=` chunks,
-    `where="cut"|"error"|"garbage"|"stall"`).
+    Modes: good (a JSON draft, or `answer=`), text (`text=` as it is), echo (the marks in the messages), prose, half
+    (JSON cut off, finish_reason length), status (`status=`, `message=`, `headers=`), no_response_format (400 until the
+    request goes without one), stall (`seconds=`, `where="headers"|"body"`), drip (`seconds=` between bytes), drop
+    (`where=`; `reset=True` by RST), oversize (`size=` bytes), malformed (an envelope cut off), html, refusal, filtered,
+    empty (no choices), null; for requests with `stream`: slow (`seconds=` before each chunk of ten characters),
+    break_off (after `size=` chunks, `where="cut"|"error"|"garbage"|"stall"`).
     """
 
     daemon_threads = True
@@ -262,6 +263,14 @@ def _good(handler: _Handler, plan: Plan, body: dict[str, Any]) -> None:
         handler.send(200, _envelope(plan, _text(plan)))
 
 
+def _echo(handler: _Handler, plan: Plan, body: dict[str, Any]) -> None:
+    """The marks in the messages: what of the conversation the model was shown."""
+    marks = re.findall(r"mark-[0-9a-f]+", " ".join(str(message.get("content")) for message in body.get("messages", ())))
+    items = list(dict.fromkeys(marks)) or ["none"]
+    draft = {"title": "Marks", "summary": "", "blocks": [{"type": "list", "ordered": False, "items": items}]}
+    handler.send(200, _envelope(plan, json.dumps(draft)))
+
+
 def _prose(handler: _Handler, plan: Plan, body: dict[str, Any]) -> None:
     handler.send(200, _envelope(plan, plan.text or PROSE))
 
@@ -398,6 +407,7 @@ MODES: dict[str, Mode] = {
     "good": _good,
     "text": _good,
     "slow": _good,
+    "echo": _echo,
     "break_off": _good,
     "prose": _prose,
     "half": _half,

@@ -94,6 +94,10 @@ class Gunicorn:
         """The output of a management command on this server's database."""
         return _printed(["manage.py", *arguments], self.env)
 
+    def shell(self, script: str, *, given: str = "") -> str:
+        """The output of a script with Django set up on this server's database; `given` is its standard input."""
+        return _printed(["-c", f"import django\ndjango.setup()\n{script}"], self.env, given=given)
+
     def worker_pids(self) -> list[int]:
         return children(self.process.pid)
 
@@ -197,13 +201,13 @@ def template_remove() -> None:
         _template.cache_clear()
 
 
-def _printed(arguments: list[str], settings: Mapping[str, str]) -> str:
+def _printed(arguments: list[str], settings: Mapping[str, str], *, given: str = "") -> str:
     """The standard output of a Python program in the project's root."""
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
         env=dict(settings),
-        stdin=subprocess.DEVNULL,
+        input=given,
         capture_output=True,
         text=True,
         timeout=180,
