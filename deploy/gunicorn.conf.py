@@ -10,6 +10,11 @@ workers = int(os.environ.get("WEB_WORKERS") or "2")
 threads = int(os.environ.get("WEB_THREADS") or "16")
 worker_class = os.environ.get("WORKER_CLASS") or "gthread"
 worker_connections = 1000
+if worker_class == "gevent":
+    # Before on_starting imports Django: what is imported by then keeps the blocking sockets and locks.
+    from gevent import monkey
+
+    monkey.patch_all()
 # A provider call may take LLM_TIMEOUT_MS; the rest is for a slow database.
 timeout = 60
 graceful_timeout = 30
