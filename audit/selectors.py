@@ -19,14 +19,15 @@ def content_read(row: TurnContent) -> dict[str, Any]:
     return payload
 
 
-def contents_last(session_id: uuid.UUID, limit: int) -> list[TurnContent]:
-    """The last `limit` retained turns of a session, oldest first. The expired are not read, purged or not."""
-    rows = (
-        TurnContent.objects.filter(session_id=session_id, expires_at__gt=timezone.now())
-        .select_related("key")
-        .order_by("-seq")[:limit]
-    )
-    return list(rows)[::-1]
+def contents_last(session_id: uuid.UUID, limit: int, *, upto: int | None = None) -> list[TurnContent]:
+    """The last `limit` retained turns of a session (none after turn `upto`), oldest first.
+
+    The expired are not read, purged or not.
+    """
+    rows = TurnContent.objects.filter(session_id=session_id, expires_at__gt=timezone.now()).select_related("key")
+    if upto is not None:
+        rows = rows.filter(seq__lte=upto)
+    return list(rows.order_by("-seq")[:limit])[::-1]
 
 
 def content_of(turn_id: uuid.UUID) -> TurnContent | None:

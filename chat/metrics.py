@@ -38,6 +38,11 @@ STORE_OPERATIONS = Counter(
 STORE_SECONDS = Histogram(
     "onesource_store_seconds", "Conversation store operations", ["store", "op"], buckets=FAST_SECONDS
 )
+STORE_DIVERGENCE = Counter(
+    "onesource_store_divergence_total",
+    "Stores that were found to differ: by a write that not all took, or by a sampled read",
+    ["store", "found_by"],
+)
 CONTEXT_LOADS = Counter("onesource_context_loads_total", "Histories loaded for turn 2 and later", ["outcome"])
 PROVIDER_REQUESTS = Counter("onesource_provider_requests_total", "Provider calls", ["provider", "outcome"])
 ENFORCEMENT_LOST = Counter(

@@ -72,7 +72,7 @@ class Registered:
 
 
 def _store_default() -> str:
-    return "redis" if env.text("REDIS_URL") else "database"
+    return "redis" if env.secret("REDIS_URL") else "database"
 
 
 _ALL = (
@@ -82,10 +82,10 @@ _ALL = (
     ),
     Registered(
         "CONV_STORE_PRIMARY", "choice", _store_default(), "operational",
-        "The store that conversations are read from.", owner="operators", choices=("redis", "database"),
+        "The store that conversations are read from.", owner="operators", choices=("redis", "mongo", "database"),
     ),
     Registered(
-        "CONV_DUAL_WRITE", "switch", False, "operational", "Write both hot stores.", owner="operators",
+        "CONV_DUAL_WRITE", "switch", False, "operational", "Write every configured hot store.", owner="operators",
     ),
     Registered(
         "FEATURE_DYNAMIC_PROMPTS", "cohort", True, "release", "Rotating example questions.", lifetime_days=180,

@@ -5,6 +5,7 @@ the value of a secret. An empty variable counts as absent, so that `VAR=` in a c
 """
 
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -76,6 +77,35 @@ def url(name: str, default: str, schemes: tuple[str, ...]) -> str:
     if value and parts.scheme not in schemes:
         raise EnvError(name, f"expected a URL that starts with {' or '.join(s + '://' for s in schemes)}")
     return value
+
+
+def hosts(name: str, netloc: str, default_port: int) -> tuple[tuple[str, int], ...]:
+    """Hosts and ports of the part `user:password@host:port,host:port` of a URL, which urlsplit cannot take apart."""
+    found = []
+    for part in netloc.rpartition("@")[2].split(","):
+        try:
+            one = urlsplit(f"//{part.strip()}")
+            host, port = one.hostname, one.port or default_port
+        except ValueError:
+            host = None
+        if not host:
+            raise EnvError(name, "expected hosts like host:port, separated by commas")
+        found.append((host, port))
+    return tuple(found)
+
+
+def mongo_check(name: str, value: str) -> None:
+    """Raises EnvError unless `value` is empty or names hosts and a database as MongoDB's connection strings do."""
+    if not value:
+        return
+    scheme, separator, rest = value.partition("://")
+    if not separator or scheme not in ("mongodb", "mongodb+srv"):
+        raise EnvError(name, "expected a URL that starts with mongodb:// or mongodb+srv://")
+    netloc, _, path = rest.partition("/")
+    hosts(name, netloc.partition("?")[0], 27017)
+    database = path.partition("?")[0]
+    if not re.fullmatch(r"[\w-]{0,63}", database):
+        raise EnvError(name, "expected a database of letters, digits, - and _ after the hosts")
 
 
 def networks(name: str, default: str) -> list[IPv4Network | IPv6Network]:

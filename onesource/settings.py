@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from onesource import __version__, env
+from onesource import __version__, env, redis
 from onesource.logging import logging_config
 from onesource.postgresql.connection import DeadlineConnection
 
@@ -171,21 +169,20 @@ else:
         },
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-REDIS_URL = env.url("REDIS_URL", "", ("redis", "rediss", "unix"))
+REDIS_URL = env.secret("REDIS_URL")
 REDIS_SOCKET_TIMEOUT_MS = env.integer("REDIS_SOCKET_TIMEOUT_MS", 200, minimum=10, maximum=10_000)
 REDIS_CONNECT_TIMEOUT_MS = env.integer("REDIS_CONNECT_TIMEOUT_MS", 100, minimum=10, maximum=10_000)
 CACHES: dict[str, Any] = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 if REDIS_URL:
-    CACHES["conversations"] = {
-        "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": REDIS_URL,
-        "OPTIONS": {
-            "SOCKET_TIMEOUT": REDIS_SOCKET_TIMEOUT_MS / 1000,
-            "SOCKET_CONNECT_TIMEOUT": REDIS_CONNECT_TIMEOUT_MS / 1000,
-            # redis-py 8 retries by default and then hangs over 30 s on a stopped server.
-            "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0), "max_connections": 512},
-        },
-    }
+    CACHES["conversations"] = redis.cache_settings(
+        "REDIS_URL",
+        REDIS_URL,
+        timeout=REDIS_SOCKET_TIMEOUT_MS / 1000,
+        connect_timeout=REDIS_CONNECT_TIMEOUT_MS / 1000,
+    )
+MONGO_URL = env.secret("MONGO_URL")
+env.mongo_check("MONGO_URL", MONGO_URL)
+MONGO_TIMEOUT_MS = env.integer("MONGO_TIMEOUT_MS", 200, minimum=10, maximum=10_000)
 
 # Accounts
 AUTH_PASSWORD_VALIDATORS = [

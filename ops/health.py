@@ -36,16 +36,20 @@ class Health:
 
 
 def readiness() -> Health:
-    checks = {
-        "database": _checked(_database),
-        "conversation_store": _checked(lambda: primary(snapshot.current()).check()),
-        "schema_guard": _checked(_schema_guard),
-        "configuration": {"status": "healthy", "environment": settings.ENVIRONMENT},
-    }
-    primary_name = primary(snapshot.current()).name
-    checks["conversation_store"]["name"] = primary_name
-    for name, store in hot_stores().items():
-        checks[name] = _checked(store.check) | {"primary": name == primary_name}
+    flags = snapshot.current()
+    primary_name = primary(flags).name
+    stores = {name: _checked(store.check) | {"primary": name == primary_name} for name, store in hot_stores().items()}
+    checks: dict[str, dict[str, Any]] = {"database": _checked(_database)}
+    # The store that is primary was asked already: each further question would wait for a stopped one once more.
+    told = stores.get(primary_name) or checks["database"]
+    checks["conversation_store"] = {"status": told["status"], "name": primary_name}
+    wanted = flags.choice("CONV_STORE_PRIMARY")
+    if wanted != primary_name:
+        problem = f"CONV_STORE_PRIMARY names {wanted}, for which there is no URL here"
+        checks["conversation_store"] |= {"status": "unhealthy", "problem": problem}
+    checks["schema_guard"] = _checked(_schema_guard)
+    checks["configuration"] = {"status": "healthy", "environment": settings.ENVIRONMENT}
+    checks |= stores
     if draining.is_set():
         checks["draining"] = {"status": "unhealthy"}
     fatal = ("database", "schema_guard", "draining")

@@ -1,5 +1,6 @@
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,20 @@ from chat.api import throttles
 from chat.pipeline import provide
 from chat.providers import configured
 from chat.stores.conversation import hot_stores
+from chat.stores.redis import BREAKER as REDIS_BREAKER
 from flags import snapshot
 from flags.registry import Value, registered
 from flags.selectors import epoch_read, rules_read
 from flags.services import flag_set
 from knowledge.index import snapshot_forget
 from knowledge.services import pack_load
+from onesource.redis import cache_settings
 from ops.health import draining
 from tests.cast import admin, anonymous, flag_manager, operator, owner, reviewer, stranger
 from tests.model_server import MODEL, ModelServer
 from tests.services import need
 from tests.services.gunicorn import Gunicorn, gunicorn_start, gunicorns_stop, template_remove
+from tests.services.mongo import MongoServer, mongo_start
 from tests.services.postgres import PostgresServer, postgres_start
 from tests.services.process import RUNNING
 from tests.services.redis import RedisServer, redis_start
@@ -114,10 +118,18 @@ def process_reset() -> None:
     hot_stores.cache_clear()
     throttles._local.cache_clear()
     throttles._shared.cache_clear()
-    throttles.BREAKER.reset()
+    REDIS_BREAKER.reset()
+    mongo_forget()
     draining.clear()
     # Not a new index: only the question, of the next test, whether this one is still that of the database.
     snapshot_forget()
+
+
+def mongo_forget() -> None:
+    # Imported by the first test that configures it, not before: it is optional to the product.
+    if module := sys.modules.get("chat.stores.mongo"):
+        module.client_forget()
+        module.BREAKER.reset()
 
 
 def provider_forget() -> None:
@@ -168,15 +180,39 @@ def redis_server() -> Iterator[RedisServer]:
 def redis_configured(redis_server: RedisServer, settings: Any, flag: Callable[..., None]) -> Iterator[RedisServer]:
     """This process uses an empty Redis, for conversations and for the rate limit."""
     redis_server.flush()
-    settings.REDIS_URL = redis_server.url
-    # A busy machine is no outage; a test about the timeouts sets its own.
-    settings.REDIS_SOCKET_TIMEOUT_MS = settings.REDIS_CONNECT_TIMEOUT_MS = 5000
-    options = {"SOCKET_TIMEOUT": 5, "SOCKET_CONNECT_TIMEOUT": 5}
-    conversations = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": redis_server.url, "OPTIONS": options}
-    settings.CACHES = {**settings.CACHES, "conversations": conversations}
+    redis_use(settings, redis_server.url)
     flag("CONV_STORE_PRIMARY", "redis")
     process_reset()
     yield redis_server
+    process_reset()
+
+
+def redis_use(settings: Any, url: str, *, timeout_ms: int = 5000) -> None:
+    """A busy machine is no outage, so that it waits for longer than the product does."""
+    settings.REDIS_URL = url
+    settings.REDIS_SOCKET_TIMEOUT_MS = settings.REDIS_CONNECT_TIMEOUT_MS = timeout_ms
+    seconds = timeout_ms / 1000
+    conversations = cache_settings("REDIS_URL", url, timeout=seconds, connect_timeout=seconds)
+    settings.CACHES = {**settings.CACHES, "conversations": conversations}
+
+
+@pytest.fixture(scope="session")
+def mongo_server() -> Iterator[MongoServer]:
+    need("mongo")
+    server = mongo_start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def mongo_configured(mongo_server: MongoServer, settings: Any, flag: Callable[..., None]) -> Iterator[MongoServer]:
+    """This process uses an empty MongoDB for conversations."""
+    mongo_server.flush()
+    settings.MONGO_URL = mongo_server.url
+    settings.MONGO_TIMEOUT_MS = 5000
+    flag("CONV_STORE_PRIMARY", "mongo")
+    process_reset()
+    yield mongo_server
     process_reset()
 
 

@@ -3,19 +3,18 @@
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import structlog
 from django.conf import settings
+from django.core.cache import caches
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from chat import metrics
 from chat.breakers import BreakerOpen
-from chat.stores.redis import BREAKER
+from chat.stores.redis import FAILURES, redis_run
 from flags.snapshot import Snapshot, Subject
 from onesource.errors import TooManyRequests
 
@@ -50,29 +49,34 @@ def _local() -> MovingWindowRateLimiter:
     return MovingWindowRateLimiter(MemoryStorage())
 
 
+class SharedStorage(RedisStorage):
+    """limits' storage over the client that the conversations use as well: one server, Cluster or Sentinel, the same
+    timeouts, and no second set of connections. limits would make its own from a URL."""
+
+    def __init__(self, client: Any) -> None:
+        super(RedisStorage, self).__init__()
+        self.key_prefix = self.PREFIX
+        self.target_server = "redis"
+        self.dependency = self.dependencies["redis"].module
+        self.storage = client
+        self.initialize_storage("")
+
+
 @lru_cache(maxsize=1)
-def _shared() -> MovingWindowRateLimiter | None:
-    if not settings.REDIS_URL:
-        return None
-    storage = RedisStorage(
-        settings.REDIS_URL,
-        socket_timeout=settings.REDIS_SOCKET_TIMEOUT_MS / 1000,
-        socket_connect_timeout=settings.REDIS_CONNECT_TIMEOUT_MS / 1000,
-        retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]
-    )
-    return MovingWindowRateLimiter(storage)
+def _shared() -> MovingWindowRateLimiter:
+    """Called under the breaker: to know a cluster's client is to have asked its nodes."""
+    cache: Any = caches["conversations"]
+    return MovingWindowRateLimiter(SharedStorage(cache.client.get_client(write=True)))
 
 
 def turn_throttle(subject: Subject, flags: Snapshot) -> Allowance:
     """Takes one place of the caller's allowance. Raises TooManyRequests."""
     limit = int(flags.number("RATE_LIMIT_PER_USER"))
     item = TurnsPerMinute(limit)
-    shared = _shared()
-    if shared is not None:
+    if settings.REDIS_URL:
         try:
-            with BREAKER.guarding():
-                return _take(shared, item, subject.ref, "shared")
-        except (BreakerOpen, RedisError, OSError):
+            return redis_run(lambda client: _take(_shared(), item, subject.ref, "shared"))
+        except (BreakerOpen, *FAILURES):
             # Never open: each process goes on counting for itself.
             pass
     return _take(_local(), item, subject.ref, "process")

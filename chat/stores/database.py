@@ -16,23 +16,28 @@ class DatabaseStore(ConversationStore):
 
     name = "database"
 
-    def load(self, session_id: uuid.UUID, limit: int) -> list[Message]:
+    def load(self, session_id: uuid.UUID, limit: int, *, upto: int | None = None) -> list[Message]:
+        """Lets a database that is away rise: without it no turn can be recorded either."""
         messages = []
-        for row in contents_last(session_id, (limit + 1) // 2):
+        with self.measured("load"):
+            rows = contents_last(session_id, limit // 2 + 1, upto=None if upto is None else (upto + 1) // 2)
+        for row in rows:
             try:
                 payload = content_read(row)
             except ContentUnreadable:
                 # One turn less of context is better than no answer; that it is missing shows in the outcome.
                 log.warning("store.content_unreadable", turn_id=str(row.turn_id))
                 continue
-            messages.append(Message(2 * row.seq - 1, "user", payload["question"]))
-            messages.append(Message(2 * row.seq, "assistant", payload["answer_text"]))
-        return messages[-limit:] if limit else []
+            expires_at = row.expires_at.timestamp()
+            messages.append(Message(2 * row.seq - 1, "user", payload["question"], expires_at))
+            messages.append(Message(2 * row.seq, "assistant", payload["answer_text"], expires_at))
+        held = [message for message in messages if upto is None or message.seq <= upto]
+        return held[-limit:] if limit else []
 
     def append(self, session_id: uuid.UUID, messages: Sequence[Message], *, keep: int, ttl_seconds: int) -> None:
         """Recording the turn has already written it."""
 
-    def replace(self, session_id: uuid.UUID, messages: Sequence[Message], *, ttl_seconds: int) -> None:
+    def replace(self, session_id: uuid.UUID, messages: Sequence[Message], *, upto: int, ttl_seconds: int) -> None:
         """The record is what other stores are rebuilt from, never the reverse."""
 
     def delete(self, session_id: uuid.UUID) -> None:

@@ -1,12 +1,18 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import circuitbreaker
 import pytest
 from django.utils import timezone
 
+from chat.stores.base import ConversationStore
+from chat.stores.conversation import hot_stores, store_for
+from flags import snapshot
 from knowledge.retrieval import search
+from tests.conftest import redis_use
 from tests.model_server import ModelServer
+from tests.services import need
+from tests.services.redis import RedisCluster, RedisSentinel, cluster_start, sentinel_start
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,6 +32,64 @@ def model(openai_configured: ModelServer, flag: Callable[..., None]) -> ModelSer
     flag("LLM_TIMEOUT_MS", 2000)
     flag("RATE_LIMIT_PER_USER", 1000)
     return openai_configured
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    need("redis")
+    cluster = cluster_start()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_sentinel() -> Iterator[RedisSentinel]:
+    need("redis")
+    group = sentinel_start()
+    yield group
+    group.stop()
+
+
+class Configured:
+    """A kind of store that this process is configured for; `wipe` empties it behind our back."""
+
+    def __init__(self, name: str, wipes: Sequence[Callable[[], None]] = ()) -> None:
+        self.name, self.wipes = name, wipes
+
+    @property
+    def hot(self) -> bool:
+        return self.name != "database"
+
+    def store(self) -> ConversationStore:
+        return store_for(snapshot.current())
+
+    def wipe(self) -> None:
+        for wipe in self.wipes:
+            wipe()
+
+
+KINDS = ("database", "redis", "cluster", "sentinel", "mongo", "dual")
+
+
+@pytest.fixture
+def kind(request: pytest.FixtureRequest, settings: Any, flag: Callable[..., None]) -> Iterator[Configured]:
+    """Parametrized indirectly with names of KINDS."""
+    name = request.param
+    wipes = []
+    if name in ("redis", "dual"):
+        wipes.append(request.getfixturevalue("redis_configured").flush)
+    if name in ("cluster", "sentinel"):
+        group = request.getfixturevalue(f"redis_{name}")
+        group.flush()
+        wipes.append(group.flush)
+        redis_use(settings, group.url)
+    if name in ("mongo", "dual"):
+        wipes.append(request.getfixturevalue("mongo_configured").flush)
+    flag("CONV_STORE_PRIMARY", name if name in ("database", "mongo") else "redis")
+    flag("CONV_DUAL_WRITE", name == "dual")
+    hot_stores.cache_clear()
+    yield Configured(name, wipes)
+    hot_stores.cache_clear()
 
 
 class Clock:

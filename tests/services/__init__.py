@@ -2,12 +2,19 @@
 
 import os
 import shutil
+import subprocess
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
 INSTALL = {"redis": "redis-server", "postgres": "postgresql"}
+# Built from source: no distribution has it.
+BUILT = {"mongo": "Go 1.24 and a Go module proxy, or MONGO_TEST_URL with a MongoDB server's URL"}
+SERVICES = (*INSTALL, *BUILT)
 REASON = "needs {service}, which is not installed"
+BUILD_SCRIPT = Path(__file__).parent / "ferretdb" / "build.sh"
+MONGO_VARIABLE = "MONGO_TEST_URL"
 
 
 def find_binary(*names: str) -> str | None:
@@ -32,7 +39,23 @@ def postgres_bin() -> Path | None:
     return None
 
 
+@lru_cache(maxsize=1)
+def ferretdb_binary() -> Path:
+    """Where tests/services/ferretdb/build.sh puts it."""
+    told = subprocess.run(
+        ["bash", str(BUILD_SCRIPT), "--where"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    )
+    return Path(told.stdout.strip())
+
+
+def go_at_hand() -> bool:
+    return find_binary("go", "/usr/local/go/bin/go") is not None
+
+
 def available(service: str) -> bool:
+    """Of what is built: that it has been."""
+    if service == "mongo":
+        return bool(os.environ.get(MONGO_VARIABLE)) or os.access(ferretdb_binary(), os.X_OK)
     if service == "redis":
         return find_binary("redis-server", "valkey-server") is not None
     return postgres_bin() is not None

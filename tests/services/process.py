@@ -116,6 +116,11 @@ class Process:
         self.stop()
         raise ServiceFailed(f"{self.name} {problem}. It printed:\n{printed}")
 
+    def forget(self) -> None:
+        """It has ended, and another runs in its directory."""
+        if self in RUNNING:
+            RUNNING.remove(self)
+
     def stop(self, *, seconds: float = 15) -> None:
         if self.running:
             # A stopped one (SIGSTOP) would not see the signal.

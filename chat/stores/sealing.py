@@ -1,0 +1,60 @@
+"""Messages as the hot stores hold them: encrypted, so that a dump shows no text.
+
+The key is derived from an operator's key in CONTENT_KEYS and the session; its id stands in front, so that after a
+rotation what an older, still listed key sealed is read as before. The ciphertext is bound to its session and seq: moved
+elsewhere it does not decrypt.
+"""
+
+import base64
+import json
+import uuid
+from functools import lru_cache
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from audit import content
+from chat.stores.base import Message
+
+
+@lru_cache(maxsize=4096)
+def _session_key(session_id: uuid.UUID, secret: bytes) -> bytes:
+    return HKDF(hashes.SHA256(), content.KEY_BYTES, None, b"onesource:hot:" + session_id.bytes).derive(secret)
+
+
+def _context(session_id: uuid.UUID, seq: int) -> bytes:
+    return session_id.bytes + seq.to_bytes(8, "big")
+
+
+def message_seal(message: Message, session_id: uuid.UUID, expires_at: float) -> str:
+    """`key id:base64`."""
+    ring = content.keyring()
+    plaintext = json.dumps([message.role, message.text, expires_at], ensure_ascii=False).encode()
+    key = _session_key(session_id, ring.keys[ring.active])
+    sealed = content.seal(plaintext, key, _context(session_id, message.seq))
+    return f"{ring.active}:{base64.b64encode(sealed).decode()}"
+
+
+def message_open(sealed: str | bytes, session_id: uuid.UUID, seq: int) -> Message:
+    """Raises content.ContentUnreadable: a key that is no longer listed, another session's or seq's, or garbage."""
+    try:
+        key_id, _, encoded = (sealed.decode() if isinstance(sealed, bytes) else sealed).partition(":")
+        secret = content.keyring().keys[key_id]
+        opened = content.unseal(base64.b64decode(encoded), _session_key(session_id, secret), _context(session_id, seq))
+        role, text, expires_at = json.loads(opened)
+    except (KeyError, ValueError, OverflowError) as error:
+        raise content.ContentUnreadable("no message that was sealed here") from error
+    return Message(seq, role, text, expires_at)
+
+
+def messages_open(found: list[tuple[int, str | bytes]], session_id: uuid.UUID, now: float) -> list[Message]:
+    """Those that can be read and have not expired at `now`; what is left out makes a gap, which its reader sees."""
+    opened = []
+    for seq, sealed in found:
+        try:
+            message = message_open(sealed, session_id, seq)
+        except content.ContentUnreadable:
+            continue
+        if message.expires_at is None or message.expires_at > now:
+            opened.append(message)
+    return opened
