@@ -126,7 +126,10 @@ class Address:
 
 def address(name: str, url: str) -> Address:
     """What the URL in the variable `name` stands for. Raises EnvError, without the URL: it may hold a password."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise EnvError(name, "is not a valid URL") from None
     if parts.scheme not in SINGLE + CLUSTER + SENTINEL:
         known = ", ".join(f"{scheme}://" for scheme in SINGLE + CLUSTER + SENTINEL)
         raise EnvError(name, f"expected a URL that starts with one of {known}")
@@ -213,6 +216,13 @@ class SentinelFactory(SentinelConnectionFactory):
         super().__init__(options)
         for sentinel in self._sentinel.sentinels:
             sentinel.connection_pool.connection_class = options["SENTINEL_CLASS"]
+
+    def get_or_create_connection_pool(self, params: dict[str, Any]) -> Any:
+        # django-redis keeps pools by URL, which for Sentinel is only the name of the service.
+        key = f"{params['url']} {self.options['SENTINELS']}"
+        if key not in self._pools:
+            self._pools[key] = self.get_connection_pool(params)
+        return self._pools[key]
 
 
 class ClusterFactory(ConnectionFactory):

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)
 
 from tests.environment import BASE_VARIABLE, DATABASE_VARIABLE, clean_environment, directory_make  # noqa: E402
-from tests.services import INSTALL, REASON, available, required  # noqa: E402
+from tests.services import BUILD_SCRIPT, BUILT, INSTALL, REASON, SERVICES, available, go_at_hand, required  # noqa: E402
 from tests.services.postgres import PostgresServer, postgres_start  # noqa: E402
 from tests.services.process import RUNNING  # noqa: E402
 
@@ -33,6 +33,7 @@ COVERED_PERCENT = 90
 # The same on every database: once is enough.
 WITHOUT_DATABASE = ("tests/guard", "tests/onesource", "tests/test_model_server.py", "tests/test_services.py")
 APT_SECONDS = 240
+BUILD_SECONDS = 480
 INTERRUPT_SECONDS = 30
 # A test that hangs is ended with a traceback of all its threads, and so is the worker it hangs in.
 HANG_SECONDS = 300
@@ -91,6 +92,41 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def services_install() -> None:
+    building = build_start()
+    packages_install()
+    if building:
+        build_wait(building)
+
+
+def build_start() -> "subprocess.Popen[str] | None":
+    """FerretDB, which takes a minute or two and is then kept; None when there is nothing to do or to do it with."""
+    if available("mongo") or not go_at_hand():
+        return None
+    print("Building FerretDB for the tests (once) ...", flush=True)
+    return subprocess.Popen(
+        ["bash", str(BUILD_SCRIPT)],
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def build_wait(building: "subprocess.Popen[str]") -> None:
+    try:
+        _, printed = building.communicate(timeout=BUILD_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(building.pid, signal.SIGKILL)
+        building.wait()
+        print(f"FerretDB was not built in {BUILD_SECONDS} s; going on without.", flush=True)
+        return
+    if building.returncode:
+        print(f"FerretDB could not be built; going on without.\n{printed[-2000:]}", flush=True)
+
+
+def packages_install() -> None:
     missing = [service for service in INSTALL if not available(service)]
     apt = shutil.which("apt-get")
     if not missing or apt is None or os.geteuid() != 0:
@@ -239,7 +275,7 @@ def _lines_by_package(report: dict[str, dict[str, dict[str, dict[str, int]]]]) -
 
 
 def conclude(outcomes: list[Outcome], uncovered: list[str]) -> int:
-    missing = [service for service in INSTALL if not available(service)]
+    missing = [service for service in SERVICES if not available(service)]
     if missing:
         _not_run(outcomes, missing)
     for problem in uncovered:
@@ -261,7 +297,10 @@ def _not_run(outcomes: list[Outcome], missing: list[str]) -> None:
             print(f"  {test}")
         if service == "postgres":
             print("  and the whole suite did not run on PostgreSQL.")
-        print(f"  To run them: apt-get install {INSTALL[service]} (or the package of your system), then make test")
+        if service in BUILT:
+            print(f"  To run them: {BUILT[service]}, then make test")
+        else:
+            print(f"  To run them: apt-get install {INSTALL[service]} (or the package of your system), then make test")
     if required():
         print("REQUIRE_SERVICES is set: this is a failure.")
     print("!" * WIDTH + "\n")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,9 +25,10 @@ from tests import environment, run, services
 from tests.environment import ROOT, clean_environment, product_variables
 from tests.services import need
 from tests.services.gunicorn import children
+from tests.services.mongo import mongo_start
 from tests.services.postgres import postgres_start
 from tests.services.process import RUNNING, ServiceFailed, accepts, free_port, process_start, service_directory
-from tests.services.redis import redis_start
+from tests.services.redis import cluster_start, redis_start, sentinel_start
 
 
 def gone(pid: int) -> bool:
@@ -305,7 +307,54 @@ def test_this_process_can_keep_conversations_in_redis(redis_configured, owner):
     session = str(uuid.uuid4())
     assert owner.post_json("/chat", {"question": "Hello?", "session_id": session}).status_code == 200
     with Redis.from_url(redis_configured.url) as client:
-        assert client.llen(f"onesource:conv:{{{session}}}") == 2
+        assert client.zcard(f"onesource:conv:{{{session}}}") == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_this_process_can_keep_conversations_in_mongo(mongo_configured, owner):
+    session = str(uuid.uuid4())
+    assert owner.post_json("/chat", {"question": "Hello?", "session_id": session}).status_code == 200
+    assert {row["session_id"] for row in mongo_configured.messages()} == {session}
+    assert sorted(row["seq"] for row in mongo_configured.messages()) == [1, 2]
+
+
+def test_mongo_starts_answers_comes_back_and_stops():
+    need("mongo")
+    server = mongo_start(mine=True)
+    with server.client() as client:
+        client.get_default_database()["kept"].insert_one({"_id": 1})
+        server.kill()
+        server.restart()
+        assert client.get_default_database()["kept"].count_documents({}) == 1
+    pid = server.process.pid
+    server.stop()
+    assert gone(pid)
+
+
+def test_a_named_mongo_is_used_with_a_database_of_its_own(monkeypatch):
+    monkeypatch.setenv(services.MONGO_VARIABLE, "mongodb://user:word@db.example:27018/admin?authSource=admin")
+    url = mongo_start().url
+    assert re.fullmatch(r"mongodb://user:word@db\.example:27018/test_[0-9a-f]{12}\?authSource=admin", url)
+
+
+def test_a_cluster_has_three_nodes_and_all_slots():
+    need("redis")
+    cluster = cluster_start()
+    with cluster.servers[2].client() as client:
+        told = client.execute_command("CLUSTER INFO")
+    assert int(told["cluster_size"]) == 3
+    pids = [server.process.pid for server in cluster.servers]
+    cluster.stop()
+    assert all(gone(pid) for pid in pids)
+
+
+def test_sentinels_name_the_primary():
+    need("redis")
+    group = sentinel_start()
+    assert group.primary() is group.servers[0]
+    pids = [server.process.pid for server in (*group.servers, *group.sentinels)]
+    group.stop()
+    assert all(gone(pid) for pid in pids)
 
 
 # gunicorn
