@@ -29,9 +29,9 @@ def sessions_of(subject_ref: str) -> QuerySet[Session]:
     return Session.objects.filter(subject_ref=subject_ref, deleted_at=None)
 
 
-def conversation_of(session: Session) -> Iterator[dict[str, Any]]:
-    """The retained turns of a session, oldest first: {turn, asked_at, question, answer}."""
-    for row in contents_last(session.pk, HISTORY_LIMIT):
+def conversation_of(session: Session, limit: int = HISTORY_LIMIT) -> Iterator[dict[str, Any]]:
+    """The last retained turns of a session, oldest first: {turn, asked_at, question, answer}. Raises Gone."""
+    for row in contents_last(session.pk, limit):
         try:
             payload = content_read(row)
         except ContentUnreadable:

@@ -7,7 +7,8 @@ from audit.models import Event, Stream
 from audit.services import event_record
 
 KINDS = (
-    "turn.completed", "session.deleted", "flag.changed", "content.purged", "login.succeeded", "login.failed", "logout",
+    "turn.completed", "session.deleted", "export.made", "flag.changed",
+    "content.purged", "login.succeeded", "login.failed", "logout",
     "token.created", "token.revoked",
 )  # fmt: skip
 
