@@ -193,6 +193,47 @@ def test_the_end_of_a_run_says_what_was_not_run(monkeypatch, capsys, required, c
     assert printed.endswith("3 passed, 0 failed, 1 skipped\n")
 
 
+def test_without_go_the_end_of_a_run_says_what_mongo_needs(monkeypatch, capsys):
+    monkeypatch.setattr(run, "available", lambda service: service != "mongo")
+    assert run.conclude([run.Outcome("SQLite", 0, 1.5, passed=3)], []) == int(services.required())
+    assert "To run them: Go 1.24 and a Go module proxy, or MONGO_TEST_URL" in capsys.readouterr().out
+
+
+def build(tmp_path, **env):
+    """What tests/services/ferretdb/build.sh says with an empty cache."""
+    return subprocess.run(
+        ["bash", str(services.BUILD_SCRIPT)],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_go_that_is_too_old_is_said_to_be(tmp_path):
+    (tmp_path / "go").write_text("#!/bin/sh\necho go1.19.8\n")
+    (tmp_path / "go").chmod(0o755)
+    done = build(tmp_path, PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert (done.returncode, done.stderr) == (3, "go1.19.8 is too old: FerretDB needs Go 1.24\n")
+
+
+def test_what_was_built_is_not_built_again(tmp_path):
+    where = subprocess.run(
+        ["bash", str(services.BUILD_SCRIPT), "--where"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    Path(where).parent.mkdir(parents=True)
+    Path(where).touch(mode=0o755)
+    (tmp_path / "go").write_text("#!/bin/sh\nexit 9\n")
+    (tmp_path / "go").chmod(0o755)
+    done = build(tmp_path, PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert (done.returncode, done.stdout.strip()) == (0, where)
+
+
 def test_a_round_that_failed_or_lacks_coverage_fails_the_run(monkeypatch, capsys):
     monkeypatch.setattr(run, "available", lambda service: True)
     assert run.conclude([run.Outcome("SQLite", 1, 1.0, failed=1)], []) == 1

@@ -6,8 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from chat import metrics
+import structlog
 
+from chat import metrics
+from chat.breakers import BreakerOpen
+
+log = structlog.get_logger(__name__)
 Role = Literal["user", "assistant"]
 
 
@@ -73,6 +77,12 @@ class ConversationStore(ABC):
         finally:
             metrics.STORE_OPERATIONS.labels(self.name, op, outcome).inc()
             metrics.STORE_SECONDS.labels(self.name, op).observe(time.perf_counter() - started)
+
+
+def failure_log(store: ConversationStore, op: str, error: StoreAway) -> None:
+    """A line for each failure, and none while the breaker is open: that it opened is a line of its own."""
+    if not isinstance(error.__cause__, BreakerOpen):
+        log.info("store.failed", store=store.name, op=op, cause=str(error))
 
 
 def each(acts: Sequence[Callable[[], None]]) -> list[StoreAway | None]:

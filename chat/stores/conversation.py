@@ -9,17 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import structlog
 from django.conf import settings
 
 from chat import metrics
-from chat.stores.base import ConversationStore, Message, StoreAway
+from chat.stores.base import ConversationStore, Message, StoreAway, failure_log
 from chat.stores.database import DatabaseStore
 from chat.stores.dual import DualStore
 from chat.stores.redis import RedisStore
 from flags.snapshot import Snapshot
 
-log = structlog.get_logger(__name__)
 RECORD = DatabaseStore()
 
 
@@ -104,4 +102,4 @@ def _quietly(store: ConversationStore, op: str, act: Callable[[ConversationStore
     try:
         act(store)
     except StoreAway as error:
-        log.info("store.failed", store=store.name, op=op, cause=str(error))
+        failure_log(store, op, error)

@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 
 from chat import metrics
-from chat.stores.base import ConversationStore, Message, StoreAway, each
+from chat.stores.base import ConversationStore, Message, StoreAway, each, failure_log
 
 log = structlog.get_logger(__name__)
 # Of the loads that also read the others. Every write that only some stores took is counted anyway: what is left to find
@@ -56,7 +56,7 @@ class DualStore(ConversationStore):
             if not all(failures):
                 metrics.STORE_DIVERGENCE.labels(store.name, "write").inc()
             if store is not self.primary:
-                log.info("store.failed", store=store.name, op=op, cause=str(failure))
+                failure_log(store, op, failure)
         if failures[0] is not None:
             raise failures[0]
 

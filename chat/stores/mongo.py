@@ -10,19 +10,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import pymongo
-import structlog
 from django.conf import settings
 from django.utils import timezone
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
 from chat.breakers import Breaker, BreakerOpen
-from chat.stores.base import ConversationStore, Message, StoreAway
+from chat.stores.base import ConversationStore, Message, StoreAway, failure_log
 from chat.stores.sealing import message_seal, messages_open
 
 T = TypeVar("T")
 Document = dict[str, Any]
-log = structlog.get_logger(__name__)
 FAILURES = (PyMongoError, OSError)
 DATABASE, COLLECTION = "onesource", "conversation_messages"
 DUPLICATE_KEY = 11000
@@ -197,7 +195,7 @@ class MongoStore(ConversationStore):
         try:
             self._run(act)
         except StoreAway as error:
-            log.info("store.failed", store=self.name, op=op, cause=str(error))
+            failure_log(self, op, error)
 
     def _run(self, act: Callable[[Collection[Document]], T]) -> T:
         try:

@@ -7,7 +7,7 @@ from prometheus_client import REGISTRY
 
 from chat.models import Turn
 from chat.stores.base import Message, StoreAway
-from chat.stores.conversation import RECORD, hot_stores, store_for
+from chat.stores.conversation import RECORD, history_append, hot_stores, store_for
 from chat.stores.dual import DualStore
 from flags import snapshot
 from tests.chat.asking import ask
@@ -81,6 +81,21 @@ def test_the_secondary_away_touches_nothing_and_is_counted(mongo_configured, red
     assert store.load(session_id, 4) == TURN
     store.check()
     assert (diverged("redis", "write"), diverged("mongo", "write")) == (before[0] + 1, before[1])
+
+
+@pytest.mark.parametrize("primary", ["redis", "mongo"])
+def test_an_outage_is_logged_when_it_begins_and_not_at_every_turn(
+    mongo_configured, redis_fragile, flag, caplog, primary
+):
+    flag("CONV_STORE_PRIMARY", primary)
+    flag("CONV_DUAL_WRITE", True)
+    redis_fragile.kill()
+    caplog.clear()
+    for _ in range(10):
+        history_append(uuid.uuid4(), TURN, flags=snapshot.current())
+    told = [record.msg["event"] for record in caplog.records if isinstance(record.msg, dict)]
+    assert told.count("store.failed") == 1
+    assert told.count("breaker.changed") == 1
 
 
 def test_the_primary_away_is_told_and_the_secondary_has_the_turn(mongo_configured, redis_fragile):

@@ -1,5 +1,6 @@
 """/healthz, /readyz and /version."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ from django.test import Client
 from chat.stores.conversation import hot_stores
 from flags import snapshot
 from ops.health import draining
+from tests.services import need
+from tests.services.mongo import MongoServer, mongo_start
 from tests.services.process import free_port
 from tests.services.redis import RedisServer
 
@@ -102,6 +105,55 @@ def test_with_redis_away_it_is_degraded_and_still_takes_requests(
     assert (status, told) == (200, "degraded")
     assert checks["redis"] == {"status": "unhealthy", "primary": primary == "redis"}
     assert checks["conversation_store"] == {"status": store, "name": primary}
+
+
+def test_both_hot_stores_are_told_apart(
+    client: Client, redis_configured: RedisServer, mongo_configured: MongoServer, flag: Callable[..., None]
+) -> None:
+    flag("CONV_STORE_PRIMARY", "mongo")
+    status, told, checks = readyz(client)
+    assert (status, told) == (200, "ready")
+    assert checks["mongo"] == {"status": "healthy", "primary": True}
+    assert checks["redis"] == {"status": "healthy", "primary": False}
+    assert checks["conversation_store"] == {"status": "healthy", "name": "mongo"}
+
+
+@pytest.mark.parametrize(("primary", "store"), [("mongo", "unhealthy"), ("redis", "healthy")])
+def test_with_mongo_stopped_it_is_degraded_and_the_probe_does_not_wait_for_it(
+    client: Client,
+    settings: Any,
+    redis_configured: RedisServer,
+    flag: Callable[..., None],
+    primary: str,
+    store: str,
+) -> None:
+    need("mongo")
+    server = mongo_start(mine=True)
+    settings.MONGO_URL, settings.MONGO_TIMEOUT_MS = server.url, 200
+    hot_stores.cache_clear()
+    flag("CONV_STORE_PRIMARY", primary)
+    assert readyz(client)[:2] == (200, "ready")
+    server.pause()
+    started = time.monotonic()
+    status, told, checks = readyz(client)
+    # 0.2 s for MongoDB; without a bound the drivers wait for half a minute.
+    assert time.monotonic() - started < 5
+    server.stop()
+    assert (status, told) == (200, "degraded")
+    assert checks["mongo"] == {"status": "unhealthy", "primary": primary == "mongo"}
+    assert checks["redis"] == {"status": "healthy", "primary": primary == "redis"}
+    assert checks["conversation_store"] == {"status": store, "name": primary}
+
+
+def test_a_primary_without_a_url_is_told_and_the_record_is_read(client: Client, flag: Callable[..., None]) -> None:
+    flag("CONV_STORE_PRIMARY", "mongo")
+    status, told, checks = readyz(client)
+    assert (status, told) == (200, "degraded")
+    assert checks["conversation_store"] == {
+        "status": "unhealthy",
+        "name": "database",
+        "problem": "CONV_STORE_PRIMARY names mongo, for which there is no URL here",
+    }
 
 
 def test_from_the_stop_signal_on_it_is_not_ready(client: Client) -> None:
