@@ -5,6 +5,7 @@ from redis import Redis
 
 from chat.models import Turn
 from tests.chat.asking import answer_of, ask, problem_of
+from tests.conftest import process_reset
 
 pytestmark = pytest.mark.django_db
 BODY = {"question": "?"}
@@ -111,3 +112,14 @@ def test_with_redis_away_each_worker_goes_on_counting(gunicorn_server):
     statuses = [server.post_json("/chat", BODY, token=token).status for _ in range(12)]
     assert set(statuses) == {200, 429}
     assert 3 <= statuses.count(200) <= 6
+
+
+@pytest.mark.parametrize("kind", ["redis", "cluster", "sentinel"], indirect=True)
+def test_however_redis_is_reached_all_processes_count_in_it(kind, owner, flag):
+    flag("RATE_LIMIT_PER_USER", 2)
+    assert [owner.post_json("/chat", {"question": "?"}).status_code for _ in range(3)] == [200, 200, 429]
+    # As for another process: nothing of what this one counts for itself is left.
+    process_reset()
+    assert owner.post_json("/chat", {"question": "?"}).status_code == 429
+    kind.wipe()
+    assert owner.post_json("/chat", {"question": "?"}).status_code == 200
