@@ -141,3 +141,17 @@ def test_a_server_that_starts_without_its_redis_answers(gunicorn_server):
     assert [answer_of(reply)["meta"]["turn"] for reply in replies] == [1, 2]
     ready = server.get("/readyz")
     assert (ready.status, ready.json()["status"]) == (200, "degraded")
+
+
+def test_with_gevent_both_stores_are_used_and_an_outage_of_one_is_got_over(gunicorn_server, redis, mongo):
+    """PyMongo's monitors and locks, and the deadline of Redis, are greenlets' there."""
+    env = {"REDIS_URL": redis.url, "MONGO_URL": mongo.url, "CONV_STORE_PRIMARY": "mongo", "CONV_DUAL_WRITE": "1"}
+    server = gunicorn_server(env | {"RATE_LIMIT_PER_USER": "10000", "WORKER_CLASS": "gevent"}, workers=1, fresh=True)
+    session_id = str(uuid.uuid4())
+    turns(server, 4, session_id)
+    assert contexts(server) == {"hit": 3}
+    stop(mongo)
+    _, answers = turns(server, 6, session_id)
+    assert [answer["meta"]["turn"] for answer in answers] == list(range(5, 11))
+    assert contexts(server).keys() == {"hit", "rebuilt"}
+    server.stop()
