@@ -218,6 +218,22 @@ def test_a_go_that_is_too_old_is_said_to_be(tmp_path):
     assert (done.returncode, done.stderr) == (3, "go1.19.8 is too old: FerretDB needs Go 1.24\n")
 
 
+def test_a_build_that_fails_is_told_and_the_run_goes_on(capsys):
+    failing = ["sh", "-c", "echo no such module >&2; exit 1"]
+    run.build_wait(subprocess.Popen(failing, stderr=subprocess.PIPE, text=True, start_new_session=True))
+    assert capsys.readouterr().out == "FerretDB could not be built; going on without.\nno such module\n\n"
+
+
+def test_a_build_that_takes_too_long_is_ended_with_all_it_started(monkeypatch, capsys):
+    monkeypatch.setattr(run, "BUILD_SECONDS", 0.2)
+    building = subprocess.Popen(
+        ["sh", "-c", "sleep 60 & sleep 60"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    run.build_wait(building)
+    assert gone(building.pid)
+    assert "was not built" in capsys.readouterr().out
+
+
 def test_what_was_built_is_not_built_again(tmp_path):
     where = subprocess.run(
         ["bash", str(services.BUILD_SCRIPT), "--where"],

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -136,7 +137,7 @@ class MongoStore(ConversationStore):
         with self.measured("load"):
             newest_first = self._run(read)
         # What somebody else has written there may have any shape.
-        found = [(row["seq"], row.get("sealed", "")) for row in reversed(newest_first) if _is_row(row)]
+        found = [(row["seq"], row["sealed"]) for row in reversed(newest_first) if _is_row(row)]
         return messages_open(found, session_id, now.timestamp())
 
     def append(self, session_id: uuid.UUID, messages: Sequence[Message], *, keep: int, ttl_seconds: int) -> None:
@@ -183,13 +184,16 @@ class MongoStore(ConversationStore):
             self._quietly("sweep", lambda messages: messages.delete_many({"expires_at": {"$lte": timezone.now()}}))
 
     def _indexes_make(self, messages: Collection[Document]) -> None:
-        messages.create_index([("session_id", 1), ("seq", 1)], unique=True)
+        # Somebody else may have made them, for an account that may not.
+        with suppress(OperationFailure):
+            messages.create_index([("session_id", 1), ("seq", 1)], unique=True)
+            self._indexes_due = float("inf")
         try:
             messages.create_index("expires_at", expireAfterSeconds=0)
         except OperationFailure:
-            messages.create_index("expires_at", name="expires_at_plain")
-            self._sweep_due = 0.0
-        self._indexes_due = float("inf")
+            self._sweep_due = min(self._sweep_due, time.monotonic())
+            with suppress(OperationFailure):
+                messages.create_index("expires_at", name="expires_at_plain")
 
     def _quietly(self, op: str, act: Callable[[Collection[Document]], Any]) -> None:
         try:
@@ -206,7 +210,7 @@ class MongoStore(ConversationStore):
 
 
 def _is_row(row: Document) -> bool:
-    return isinstance(row["seq"], int) and isinstance(row.get("sealed"), str)
+    return isinstance(row.get("seq"), int) and isinstance(row.get("sealed"), str)
 
 
 def _documents(session_id: uuid.UUID, messages: Sequence[Message], ttl_seconds: int) -> list[Document]:

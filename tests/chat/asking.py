@@ -67,3 +67,11 @@ def content_held(turn_id: str) -> dict[str, Any]:
     row = content_of(uuid.UUID(turn_id))
     assert row is not None
     return content_read(row)
+
+
+def session_of(answers) -> uuid.UUID:
+    return uuid.UUID(answers[0]["meta"]["session_id"])
+
+
+def contexts() -> list[str]:
+    return list(Turn.objects.order_by("created_at").values_list("context", flat=True))

@@ -9,6 +9,7 @@ from chat.stores.base import ConversationStore
 from chat.stores.conversation import hot_stores, store_for
 from flags import snapshot
 from knowledge.retrieval import search
+from tests.chat.asking import ask
 from tests.conftest import redis_use
 from tests.model_server import ModelServer
 from tests.services import need
@@ -69,6 +70,8 @@ class Configured:
 
 
 KINDS = ("database", "redis", "cluster", "sentinel", "mongo", "dual")
+every_kind = pytest.mark.parametrize("kind", KINDS, indirect=True)
+hot_kinds = pytest.mark.parametrize("kind", [name for name in KINDS if name != "database"], indirect=True)
 
 
 @pytest.fixture
@@ -90,6 +93,26 @@ def kind(request: pytest.FixtureRequest, settings: Any, flag: Callable[..., None
     hot_stores.cache_clear()
     yield Configured(name, wipes)
     hot_stores.cache_clear()
+
+
+@pytest.fixture
+def store(kind):
+    return kind.store()
+
+
+@pytest.fixture
+def committed(django_capture_on_commit_callbacks):
+    """Questions whose effects after the commit take place."""
+
+    def run(member, *questions, **fields):
+        answers = []
+        for question in questions:
+            with django_capture_on_commit_callbacks(execute=True):
+                answers.append(ask(member, question, **fields))
+            fields["session_id"] = answers[-1]["meta"]["session_id"]
+        return answers
+
+    return run
 
 
 class Clock:
