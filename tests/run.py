@@ -119,7 +119,7 @@ def build_wait(building: "subprocess.Popen[str]") -> None:
         _, printed = building.communicate(timeout=BUILD_SECONDS)
     except subprocess.TimeoutExpired:
         os.killpg(building.pid, signal.SIGKILL)
-        building.wait()
+        building.communicate()
         print(f"FerretDB was not built in {BUILD_SECONDS} s; going on without.", flush=True)
         return
     if building.returncode:
