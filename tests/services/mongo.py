@@ -1,4 +1,8 @@
-"""A MongoDB server: FerretDB 1.24 over SQLite, built once from tests/services/ferretdb, or that of MONGO_TEST_URL."""
+"""A MongoDB server: FerretDB 1.24 over SQLite, built once from tests/services/ferretdb, or that of MONGO_TEST_URL.
+
+FerretDB stands in for the protocol, not for the speed: over SQLite it reads a whole collection for every query that is
+not by _id.
+"""
 
 import os
 import secrets
