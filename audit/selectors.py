@@ -5,16 +5,16 @@ from typing import Any
 from django.utils import timezone
 
 from audit import content
+from audit.keys import data_key_of
 from audit.models import TurnContent
 from audit.services import content_context
 
 
 def content_read(row: TurnContent) -> dict[str, Any]:
     """The decrypted payload of a turn; `row.key` must be loaded. Raises content.ContentUnreadable."""
-    key = row.key
-    context = f"key:{key.subject_ref}:{key.day}".encode()
-    data_key = content.key_unwrap(bytes(key.wrapped), key.wrapped_by, context)
-    plaintext = content.unseal(bytes(row.sealed), data_key, content_context(row.turn_id, row.session_id, row.seq))
+    plaintext = content.unseal(
+        bytes(row.sealed), data_key_of(row.key), content_context(row.turn_id, row.session_id, row.seq)
+    )
     payload: dict[str, Any] = json.loads(plaintext)
     return payload
 

@@ -5,6 +5,7 @@ import secrets
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -14,6 +15,7 @@ from django.utils import timezone
 
 from audit import actions, content
 from audit.canonical import canonical_json
+from audit.keys import data_key_keep, data_key_of
 from audit.merkle import leaf_hash
 from audit.models import ContentKey, Event, Stream, SubjectAlias, TurnContent
 
@@ -112,6 +114,8 @@ def content_store(
 ) -> TurnContent:
     """Encrypts and stores a turn's texts in the caller's transaction."""
     key, data_key = _content_key(subject_ref, at)
+    # After the commit: the row of a key that is rolled back leaves its number to another.
+    transaction.on_commit(partial(data_key_keep, key.pk, data_key), robust=True)
     plaintext = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     return TurnContent.objects.create(
         turn_id=turn_id,
@@ -138,7 +142,7 @@ def _content_key(subject_ref: str, at: datetime) -> tuple[ContentKey, bytes]:
         row, _ = ContentKey.objects.get_or_create(
             subject_ref=subject_ref, day=day, defaults={"wrapped": wrapped, "wrapped_by": wrapped_by}
         )
-    return row, content.key_unwrap(bytes(row.wrapped), row.wrapped_by, context)
+    return row, data_key_of(row)
 
 
 def content_erase(*, session_id: uuid.UUID) -> int:

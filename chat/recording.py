@@ -68,7 +68,7 @@ def turn_record(
             },
             at=now,
         )
-        content_store(
+        stored = content_store(
             turn_id=turn.turn_id,
             session_id=turn.session_id,
             seq=seq,
@@ -80,7 +80,10 @@ def turn_record(
         row = Turn.objects.create(
             **_columns(turn, drafted, text, context, times), seq=seq, created_at=now, event_uid=event.uid
         )
-    messages = [Message(2 * seq - 1, "user", turn.question), Message(2 * seq, "assistant", text)]
+    messages = [
+        Message(2 * seq - 1, "user", turn.question, key_id=stored.key_id),
+        Message(2 * seq, "assistant", text, key_id=stored.key_id),
+    ]
     # robust: the turn is on record, so no fault of the store may keep its answer from the caller.
     transaction.on_commit(lambda: history_append(turn.session_id, messages, flags=turn.flags), robust=True)
     return Recorded(answer, row)

@@ -14,6 +14,7 @@ from django.db import connection
 from hypothesis import settings as hypothesis_settings
 from pytest_django.plugin import blocking_manager_key
 
+from audit.keys import _kept_keys
 from chat.api import throttles
 from chat.pipeline import provide
 from chat.providers import configured
@@ -119,6 +120,7 @@ def process_reset() -> None:
     throttles._local.cache_clear()
     throttles._shared.cache_clear()
     REDIS_BREAKER.reset()
+    _kept_keys.clear()
     mongo_forget()
     draining.clear()
     # Not a new index: only the question, of the next test, whether this one is still that of the database.

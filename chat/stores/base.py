@@ -20,12 +20,14 @@ class Message:
     """One side of a turn. Turn n is the messages with seq 2n-1 (user) and 2n (assistant).
 
     `expires_at` (seconds since 1970) is known of what has been stored: a copy must not outlive what it is a copy of.
+    `key_id` names the data key that its turn's recorded content is encrypted under, which encrypts its copies as well.
     """
 
     seq: int
     role: Role
     text: str
     expires_at: float | None = field(default=None, compare=False)
+    key_id: int | None = field(default=None, compare=False)
 
 
 class StoreAway(Exception):

@@ -29,8 +29,8 @@ class DatabaseStore(ConversationStore):
                 log.warning("store.content_unreadable", turn_id=str(row.turn_id))
                 continue
             expires_at = row.expires_at.timestamp()
-            messages.append(Message(2 * row.seq - 1, "user", payload["question"], expires_at))
-            messages.append(Message(2 * row.seq, "assistant", payload["answer_text"], expires_at))
+            messages.append(Message(2 * row.seq - 1, "user", payload["question"], expires_at, row.key_id))
+            messages.append(Message(2 * row.seq, "assistant", payload["answer_text"], expires_at, row.key_id))
         held = [message for message in messages if upto is None or message.seq <= upto]
         return held[-limit:] if limit else []
 

@@ -1,8 +1,9 @@
 """Messages as the hot stores hold them: encrypted, so that a dump shows no text.
 
-The key is derived from an operator's key in CONTENT_KEYS and the session; its id stands in front, so that after a
-rotation what an older, still listed key sealed is read as before. The ciphertext is bound to its session and seq: moved
-elsewhere it does not decrypt.
+The key is derived from the session and the data key of the turn's recorded content (one a subject and day): when that
+is erased, no copy anywhere can be read any more. A message that belongs to no recorded turn is under an operator's key
+in CONTENT_KEYS. The id of either stands in front. The ciphertext is bound to its session and seq: moved elsewhere it
+does not decrypt.
 """
 
 import base64
@@ -14,7 +15,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from audit import content
+from audit.keys import data_key
 from chat.stores.base import Message
+
+# Before the id of a data key; an operator's key has the name that CONTENT_KEYS gives it.
+DATA_KEY = "#"
 
 
 @lru_cache(maxsize=4096)
@@ -27,24 +32,30 @@ def _context(session_id: uuid.UUID, seq: int) -> bytes:
 
 
 def message_seal(message: Message, session_id: uuid.UUID, expires_at: float) -> str:
-    """`key id:base64`."""
-    ring = content.keyring()
+    """`key id:base64`. Raises content.ContentUnreadable when the message's data key is gone."""
+    key_id = content.keyring().active if message.key_id is None else f"{DATA_KEY}{message.key_id}"
     plaintext = json.dumps([message.role, message.text, expires_at], ensure_ascii=False).encode()
-    key = _session_key(session_id, ring.keys[ring.active])
+    key = _session_key(session_id, _secret(key_id))
     sealed = content.seal(plaintext, key, _context(session_id, message.seq))
-    return f"{ring.active}:{base64.b64encode(sealed).decode()}"
+    return f"{key_id}:{base64.b64encode(sealed).decode()}"
+
+
+def _secret(key_id: str) -> bytes:
+    if key_id.startswith(DATA_KEY):
+        return data_key(int(key_id.removeprefix(DATA_KEY)))
+    return content.keyring().keys[key_id]
 
 
 def message_open(sealed: str | bytes, session_id: uuid.UUID, seq: int) -> Message:
     """Raises content.ContentUnreadable: a key that is no longer listed, another session's or seq's, or garbage."""
     try:
         key_id, _, encoded = (sealed.decode() if isinstance(sealed, bytes) else sealed).partition(":")
-        secret = content.keyring().keys[key_id]
-        opened = content.unseal(base64.b64decode(encoded), _session_key(session_id, secret), _context(session_id, seq))
+        key = _session_key(session_id, _secret(key_id))
+        opened = content.unseal(base64.b64decode(encoded), key, _context(session_id, seq))
         role, text, expires_at = json.loads(opened)
     except (KeyError, ValueError, OverflowError) as error:
         raise content.ContentUnreadable("no message that was sealed here") from error
-    return Message(seq, role, text, expires_at)
+    return Message(seq, role, text, expires_at, int(key_id[1:]) if key_id.startswith(DATA_KEY) else None)
 
 
 def messages_open(found: list[tuple[int, str | bytes]], session_id: uuid.UUID, now: float) -> list[Message]:

@@ -14,14 +14,13 @@ from typing import Any, TypeVar
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
-from django.core.cache import caches
 from django.db import DatabaseError, InterfaceError
 
 from audit import content
 from chat.breakers import BreakerOpen
 from chat.models import StreamEvent
 from chat.stores.base import StoreAway
-from chat.stores.redis import BREAKER, FAILURES
+from chat.stores.redis import FAILURES, redis_run
 
 T = TypeVar("T")
 KEPT_SECONDS = 600
@@ -85,9 +84,7 @@ def _redis(command: Callable[[Any], T]) -> T:
     if not settings.REDIS_URL:
         raise StoreAway("not configured")
     try:
-        with BREAKER.guarding():
-            cache: Any = caches["conversations"]
-            return command(cache.client.get_client(write=True))
+        return redis_run(command)
     except (BreakerOpen, *FAILURES) as error:
         raise StoreAway(type(error).__name__) from error
 
