@@ -103,9 +103,7 @@ def judge(question: str, *, history: Sequence[str] = ()) -> Verdict:
     probability = float(whole[1]) if whole else weights.probability(answer_row(rows, order))
     # What a follow-up leaves out was said before: fewer of its words can fit, and it means the more surely this thing.
     threshold = weights.threshold * (FOLLOW_UP if reading.text != alone.text else 1.0)
-    if probability < threshold or (
-        not whole and (rows[first]["place_clash"] or is_beside_the_point(rows[first]))
-    ):
+    if probability < threshold or (not whole and (rows[first]["place_clash"] or is_beside_the_point(rows[first]))):
         related = tuple(_found(ids[:MOST_RELATED], {})) if first in rows and rows[first]["subject"] else ()
         return _from_documents(snapshot, question, related, NOT_COVERED if related else NO_MATCH)
     count = sum(best - score <= NEAR_SECOND for _, score in order[:MOST_ANSWERS])

@@ -7,6 +7,7 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "onesource.settings")
 
+DISCARDED_BYTES = 8 * 1024 * 1024
 Environ = dict[str, Any]
 WSGIApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
@@ -24,9 +25,18 @@ class ChunkedBody:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked" and not environ.get("CONTENT_LENGTH"):
             body = environ["wsgi.input"].read(self.limit + 1)
+            if len(body) > self.limit:
+                _discard(environ["wsgi.input"])
             environ["wsgi.input"] = io.BytesIO(body)
             environ["CONTENT_LENGTH"] = str(len(body))
         return self.app(environ, start_response)
+
+
+def _discard(stream: Any) -> None:
+    """A client that is cut off while it sends never reads the 413, so a reasonable rest is taken and thrown away."""
+    left = DISCARDED_BYTES
+    while left > 0 and (part := stream.read(64 * 1024)):
+        left -= len(part)
 
 
 def _application() -> WSGIApplication:

@@ -127,7 +127,8 @@ def _bounded(response: httpx.Response) -> bytes:
 
 
 def _name(value: Any) -> str:
-    return value.encode("utf-8", "replace").decode()[:200] if isinstance(value, str) else ""
+    """A model's name as a server gives it, fit for a column: PostgreSQL's text holds no NUL and no surrogates."""
+    return "".join(c for c in value if c.isprintable())[:200] if isinstance(value, str) else ""
 
 
 def _usage(usage: Any) -> tuple[int | None, int | None]:
