@@ -24,7 +24,8 @@ _SWALLOWED_MATHS = re.compile(rf"\t(?=(?:{_TAB_MATHS})(?![A-Za-z]))|\n(?=(?:{_LI
 _MATHS = re.compile(r"\$|\\[A-Za-z(\[]")
 # A Windows path, of a drive or a share, with separators that an escape swallowed. A line's end behind a path is more
 # often just that: a line feed counts only before a folder's usual name, or before a step that goes on as paths do.
-_STEP = r"[\\\x08\t\n\x0c\r](?:Program Files(?: \(x86\))?|[\w.$~%-]+)"
+# In code a path's separators are often doubled, and an escape may have swallowed the second half of one.
+_STEP = r"(?:\\{1,2}|\\?[\x08\t\n\x0c\r])(?:Program Files(?: \(x86\))?|[\w.$~%-]+)"
 _PATH = re.compile(rf"(?:(?<![\w/])[A-Za-z]:|(?<![\w\\])\\\\[\w.-]+)(?:{_STEP})+\\?")
 _FOLDER = "ew|etwork|odejs|ode_modules|ginx|otes|uget|vidia|etlogon|as"
 _SEPARATOR = re.compile(rf"[\x08\t\x0c]|\r(?!\n)|\n(?=(?:{_FOLDER})(?!\w)|[\w.$-]+[\\\t\x08\x0c\r]\w)")

@@ -271,8 +271,7 @@ def bare(text: str) -> Any:
     each=2,
 )
 def wrong_type(case: Case, flavour: str) -> bool:
-    tree, rng = case.tree, case.rng
-    tables = [tree["blocks"][number] for number in case.blocks("table") if tree["blocks"][number]["rows"]]
+    tree = case.tree
     match flavour:
         case "number_title":
             case.both(lambda draft: draft.update(title="3604"))
@@ -297,15 +296,20 @@ def wrong_type(case: Case, flavour: str) -> bool:
                 tree["blocks"][found[0]] = tree["blocks"][found[0]]["text"]
             return bool(found)
         case _:
-            if not tables:
-                return False
-            place = tree["blocks"].index(rng.choice(tables))
-            raw = {"bool_cell": "true", "null_cell": "null", "nan": "NaN", "infinity": "Infinity", "minus": "-7.50"}[
-                flavour
-            ]
-            for draft, cell in ((case.answer, "" if flavour == "null_cell" else raw), (tree, Bare(raw))):
-                draft["blocks"][place]["rows"][-1][-1] = cell  # type: ignore[index]
-            case.harmless = flavour not in {"nan", "infinity", "bool_cell"}
+            return bare_cell(case, flavour)
+    return True
+
+
+def bare_cell(case: Case, flavour: str) -> bool:
+    tree = case.tree
+    tables = [tree["blocks"][number] for number in case.blocks("table") if tree["blocks"][number]["rows"]]
+    if not tables:
+        return False
+    place = tree["blocks"].index(case.rng.choice(tables))
+    raw = {"bool_cell": "true", "null_cell": "null", "nan": "NaN", "infinity": "Infinity", "minus": "-7.50"}[flavour]
+    for draft, cell in ((case.answer, "" if flavour == "null_cell" else raw), (tree, Bare(raw))):
+        draft["blocks"][place]["rows"][-1][-1] = cell  # type: ignore[index]
+    case.harmless = flavour not in {"nan", "infinity", "bool_cell"}
     return True
 
 

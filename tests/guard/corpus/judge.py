@@ -23,7 +23,7 @@ INVISIBLE = re.compile(
 )
 # How a renderer may show what it took out: ⟦U+202E⟧, <U+202E>, \u202e, or a control picture.
 SHOWN = re.compile(r"[⟦\[<]U\+[0-9A-Fa-f]{4,6}[⟧\]>]|\\u(?:200[b-f]|202[a-e]|206[0-9a-f]|feff|00[01][0-9a-f])|[␀-␡]")
-QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "\u00a0": " ", "\x85": " "})  # noqa: RUF001
+QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "\u00a0": " ", "\x85": " "})
 WORD = re.compile(r"\w+")
 SHORT_WORDS = 20  # a leaf with more words than this may be found in up to three pieces
 INK = 12  # characters from which on a leaf may be found without regard to white space
@@ -40,6 +40,11 @@ def norm(text: str) -> str:
 
 def ink(text: str) -> str:
     return text.replace(" ", "")
+
+
+def wordy(character: str) -> bool:
+    r"""What \w matches in a regular expression; "" is no character."""
+    return character.isalnum() or character == "_"
 
 
 def bare_escapes(text: str) -> str:
@@ -60,10 +65,16 @@ class Stream:
 
     def find(self, leaf: str, start: int = 0) -> tuple[int, int] | None:
         """Where the normalised leaf stands as whole words, from `start` on."""
-        before = r"(?<!\w)" if re.match(r"\w", leaf) else ""
-        after = r"(?!\w)" if re.search(r"\w$", leaf) else ""
-        found = re.compile(before + re.escape(leaf) + after).search(self.text, start)
-        return found.span() if found else None
+        text = self.text
+        at = text.find(leaf, start)
+        while at >= 0:
+            end = at + len(leaf)
+            if not (wordy(leaf[:1]) and wordy(text[at - 1 : at])) and not (
+                wordy(leaf[-1:]) and wordy(text[end : end + 1])
+            ):
+                return at, end
+            at = text.find(leaf, at + 1)
+        return None
 
     def holds(self, leaf: str) -> bool:
         if not leaf or self.find(leaf):
@@ -340,7 +351,7 @@ def row(name: str, verdicts: list[Verdict]) -> tuple[str, ...]:
 
 def percent(answers: Iterable[bool]) -> str:
     told = list(answers)
-    return f"{100 * sum(told) / len(told):.1f}" if told else "–"  # noqa: RUF001
+    return f"{100 * sum(told) / len(told):.1f}" if told else "–"
 
 
 def table(results: Iterable[Verdict]) -> str:

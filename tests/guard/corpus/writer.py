@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -30,6 +31,11 @@ class Bare:
     """Written as is, without quotes: a number, NaN, true."""
 
     raw: str
+
+
+@cache
+def spelled(char: str, ascii_only: bool) -> str:
+    return json.dumps(char, ensure_ascii=ascii_only)[1:-1]
 
 
 class Writer:
@@ -63,7 +69,7 @@ class Writer:
         self.leaf += 1
         yield Piece('"', "quote", depth=depth)
         for char in text:
-            raw = json.dumps(char, ensure_ascii=self.ascii_only)[1:-1]
+            raw = spelled(char, self.ascii_only)
             yield Piece(raw, "char", text=char, leaf=self.leaf, content=content, depth=depth)
         yield Piece('"', "quote", depth=depth)
 
