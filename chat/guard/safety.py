@@ -40,6 +40,7 @@ _SELECTORS = "\ufe00-\ufe0f\u180b-\u180d\U000e0100-\U000e01ef"
 _TAGS = "\U000e0000-\U000e007f"
 _SUSPECT = re.compile(f"[{_CONTROL}{_BIDI}{_MARKS}{_HIDDEN}{_JOINERS}{_SELECTORS}{_TAGS}\u2028\u2029]")
 _CONTROLS = re.compile(f"[{_CONTROL}]")
+_ASCII_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _BIDIS = re.compile(f"[{_BIDI}]")
 _RTL = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
 _LETTER = "[^\\W\\d_a-zA-Z]|["
@@ -74,6 +75,25 @@ def softened(text: str) -> str:
 
 
 _SOFT = {"\x08": "", "\t": "  ", "\n": "\n ", "\x0c": "\n ", "\r": "\n "}
+
+
+# JSON text of which no leaf can change: no escape of a control character but a line feed that begins no command, no
+# backslash behind a drive or before a share, and, but for code, no link that is not one of the usual. Any other text
+# only costs a closer look.
+_PLAIN_ESCAPE = (
+    r"(?<![^\w/][A-Za-z]:)(?<!\\n[A-Za-z]:)"
+    rf"\\(?:[\"/]|\\(?!\\\\)|n(?!(?:{_LINE_SURE}|{_LINE_MATHS})(?![A-Za-z])))"
+)
+_NO_LINK = r"<(?![A-Za-z][\w+.\-]{1,31}:)|\](?:(?![(:])|\((?=https?:)|: ?(?=https?:))"
+_UNDOUBTED = re.compile(rf"(?:[^\\<\]\x7f]++|{_NO_LINK}|{_PLAIN_ESCAPE})*+\Z")
+_UNDOUBTED_CODE = re.compile(rf"(?:[^\\\x7f]++|{_PLAIN_ESCAPE})*+\Z")
+
+
+def undoubted(raw: str, *, is_code: bool) -> bool:
+    """A quick look at a block's JSON text, hidden characters aside: True only when making it safe changes nothing."""
+    if "\\" not in raw and "<" not in raw and "](" not in raw and "]:" not in raw and "\x7f" not in raw:
+        return True
+    return (_UNDOUBTED_CODE if is_code else _UNDOUBTED).match(raw) is not None
 
 
 def literals_mended(text: str) -> str:
@@ -119,8 +139,8 @@ def _path(path: str, put: Callable[[str], str]) -> str:
 
 def may_hide(text: str) -> bool:
     """A quick look: False means that `visible` gives `text` back unchanged."""
-    if text.isascii() and text.isprintable():
-        return False
+    if text.isascii():
+        return not text.isprintable() and _ASCII_CONTROLS.search(text) is not None
     return _SUSPECT.search(text) is not None
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from chat.guard import CODES, Class, Scanner, guard
@@ -17,11 +17,10 @@ from chat.guard.fallback import EMPTY_TEXT, EMPTY_TITLE, REFUSAL_TITLE
 from chat.guard.safe import draft_safe
 from chat.guard.schema import DRAFT
 from chat.guard.strict import strict_parse
-from tests.guard.answers import DRAFTS, GOOD, JSON, dumps
+from tests.guard.answers import DRAFTS, GOOD, JSON, PROFILE, dumps
 
 ORACLE = jsonschema.Draft202012Validator(DRAFT)
 CONSTANTS = (EMPTY_TITLE, EMPTY_TEXT, REFUSAL_TITLE)
-PROFILE = settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 STOP = st.sampled_from(["stop", "length", "refusal", "content_filter"])
 SYNTAX = st.text(st.sampled_from("{}[]\":,\\'n\n tfu0`“”abtitle<>/#*|-"), max_size=200)
 ANY_TEXT = st.one_of(st.text(max_size=300), SYNTAX, JSON.map(dumps), st.text(st.characters(), max_size=100))

@@ -140,6 +140,20 @@ def test_a_separator_swallowed_in_a_doubled_path_comes_back():
     assert "CTRL_RESTORED" in guarded.codes
 
 
+def test_names_without_quotes_may_be_of_any_script():
+    rows = [{"Wahi": "Te Whanga", "Teitei": "865 mm"}]
+    raw = dumps({**STAIRS, "blocks": [{"type": "table", "caption": None, "rows": rows}]})
+    raw = raw.replace('"Teitei"', "Ōrite").replace('"Wahi"', "العنصر").replace('"', "'")
+    table = guard(raw).draft["blocks"][0]
+    assert (table["columns"], table["rows"]) == (["العنصر", "Ōrite"], [["Te Whanga", "865 mm"]])
+
+
+def test_a_name_twice_beside_unescaped_quotes_is_ambiguous():
+    text = '{"type": "markdown\\", "text": "this is text about JSON\\"}'
+    raw = f'{{"title": "t", "summary": "", "blocks": [{{"type": "markdown", "text": "{text}"}}]}}'
+    assert "AMBIGUOUS" in guard(raw).codes
+
+
 def test_an_escaped_pipe_stays_within_its_cell():
     table = "| Wall | FRL |\n| --- | --- |\n| Loadbearing \\| external | 90/90/90 |"
     raw = dumps({**STAIRS, "blocks": [{"type": "table", "text": table}]}).replace("\\\\", "\\")

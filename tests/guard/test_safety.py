@@ -1,10 +1,16 @@
 """What cannot be shown safely, and what legitimate text needs."""
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chat.guard import guard
-from chat.guard.safety import restored, softened, unlinked, visible
-from tests.guard.answers import STAIRS, dumps
+from chat.guard.safe import block_safe
+from chat.guard.safety import may_hide, restored, softened, undoubted, unlinked, visible
+from tests.guard.answers import BLOCKS, PROFILE, STAIRS, dumps
+from tests.guard.corpus.answers import ANSWERS
 
 
 @pytest.mark.parametrize(
@@ -94,3 +100,30 @@ def test_softened_text_is_left_alone_by_restoring(text):
     assert restored(text) != text
     assert restored(restored(text)) == restored(text)
     assert restored(softened(text)) == softened(text)
+
+
+# What each rule of safety looks for, in pieces that chance can put together.
+PIECES = st.sampled_from(
+    ["C:\new", " Z:\nas", "\\\\srv\new", "\nu", "\neq ", "\times", "\rho", "\frac", "$x$", "\\alpha", "https:",
+     "data:", "<b>", "< 1.5", "<javascript:", "](", "](https://", "](javascript:", "\n[r]:", "]: ",
+     *"ae/:\\<>[]()!., -\"\n\x7f\b"]
+)  # fmt: skip
+TEXTS = st.lists(PIECES, max_size=12).map("".join)
+
+
+@PROFILE
+@given(
+    block=BLOCKS | st.builds(lambda text, kind: {**kind, "text": text}, TEXTS, st.sampled_from([
+        {"type": "markdown"}, {"type": "code", "language": "sh"}, {"type": "callout", "tone": "info", "title": "\n"}])),
+    escape=st.booleans(),
+)  # fmt: skip
+def test_the_quick_look_never_passes_what_would_change(block, escape):
+    raw = json.dumps(block, ensure_ascii=escape)
+    if undoubted(raw, is_code=block["type"] == "code") and not may_hide(raw):
+        assert block_safe(block) == block
+
+
+def test_the_quick_look_passes_most_blocks_of_good_answers():
+    blocks = [block for draft in ANSWERS.values() for block in draft["blocks"]]
+    passed = sum(undoubted(dumps(block), is_code=block["type"] == "code") for block in blocks)
+    assert passed > 0.8 * len(blocks)

@@ -94,3 +94,13 @@ def test_work_for_a_chunk_does_not_grow_with_the_answer():
         held.append(sum(map(len, scanner._parts)))
     assert max(held) < 10
     assert len(scanner.emitted) == 60
+
+
+@pytest.mark.parametrize("gap", [" ", "\n", "\u00a0", "\u2003", "\f"])
+@pytest.mark.parametrize(
+    "form",
+    ['{{"title": "t",{}"blocks":{}[{}{}, {}]{}}}', '{}{{"summary": "s" , "title": "t","blocks"{}:[{}{}{}, {}]}}'],
+)
+def test_only_white_space_of_json_may_stand_between_parts(form, gap):
+    raw = form.format(gap, gap, gap, dumps(FILLER), gap, dumps(FILLER))
+    assert bool(Scanner().feed(raw)) == (gap in " \n")
