@@ -67,7 +67,7 @@ def _is_ambiguous(body: str, text: str, codes: list[str], *, is_code: bool) -> b
     return bool(doubled) or in_doubt(text)
 
 
-_SWALLOWED_SHARE = re.compile(r"(?<![\\\w:])\\{2,3}(?!\\)[\w.-]+(?:\\(?!\\)[\w.$-]+)*?\\[bft](?!\\)[\w.$-]+")
+_SWALLOWED_SHARE = re.compile(r"\\\\(?<![\\\w:]\\\\)\\?(?!\\)[\w.-]+(?:\\(?!\\)[\w.$-]+)*?\\[bft](?!\\)[\w.$-]+")
 
 
 def swallowed_share(text: str) -> bool:
@@ -91,6 +91,8 @@ def _unescaped(body: str, codes: list[str], *, is_code: bool) -> str:
 
 def _code_spans(body: str) -> list[tuple[int, int]]:
     """Where code stands by CommonMark's rules: fenced blocks first, then spans between runs of equal length."""
+    if "`" not in body and "~~~" not in body:
+        return []
     fences = list(_FENCE_LINE.finditer(body))
     if len(fences) > BACKTICKS_LIMIT:
         return [(0, len(body))]

@@ -18,6 +18,7 @@ from chat.guard.events import Event, Guarded, Journal, in_bytes
 from chat.guard.fallback import EMPTY_TEXT, EMPTY_TITLE, REFUSAL_TITLE, derived_title, raw_draft, wrapped
 from chat.guard.fit import BLOCK_LIMIT, fit, merged
 from chat.guard.safe import draft_safe
+from chat.guard.safety import may_hide, undoubted
 from chat.guard.schema import draft_valid
 from chat.guard.strict import strict_parse
 
@@ -45,7 +46,7 @@ def guard(raw: str, *, stop_reason: str = "stop", emitted: Sequence[dict[str, An
         journal.note("TRUNCATED", "", len(text), len(text))
     draft = None if journal.has("OVERSIZE") else strict_parse(text)
     if draft is not None and not swallowed_share(text):
-        draft = _valid(draft, journal)
+        draft = _valid(draft, text, journal)
     elif not text.strip():
         draft = wrapped(EMPTY_TEXT, EMPTY_TITLE)
         journal.note("EMPTY")
@@ -67,8 +68,10 @@ def plain(raw: str, *, stop_reason: str = "stop") -> Guarded:
     return Guarded(guarded.draft, tuple(event for event in guarded.events if event.code not in agreed))
 
 
-def _valid(draft: dict[str, Any], journal: Journal) -> dict[str, Any]:
+def _valid(draft: dict[str, Any], text: str, journal: Journal) -> dict[str, Any]:
     """A draft that is valid as it came: only what cannot be shown safely is changed."""
+    if undoubted(text, is_code=False) and not may_hide(text):
+        return draft
     safe = draft_safe(draft, journal, restore=True)
     return safe if safe is draft or draft_valid(safe) else fit(safe, journal)
 

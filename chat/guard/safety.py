@@ -26,7 +26,9 @@ _MATHS = re.compile(r"\$|\\[A-Za-z(\[]")
 # often just that: a line feed counts only before a folder's usual name, or before a step that goes on as paths do.
 # In code a path's separators are often doubled, and an escape may have swallowed the second half of one.
 _STEP = r"(?:\\{1,2}|\\?[\x08\t\n\x0c\r])(?:Program Files(?: \(x86\))?|[\w.$~%-]+)"
-_PATH = re.compile(rf"(?:(?<![\w/])[A-Za-z]:|(?<![\w\\])\\\\[\w.-]+)(?:{_STEP})+\\?")
+# What must not stand before it is looked at last: at every place of a text it would cost more than all the rest.
+_PATH = re.compile(rf"(?:[A-Za-z]:(?<![\w/][A-Za-z]:)|\\\\(?<![\w\\]\\\\)[\w.-]+)(?:{_STEP})+\\?")
+_BEGINS_PATH = (":\\", ":\n", ":\t", ":\r", ":\x08", ":\x0c", "\\\\")
 _FOLDER = "ew|etwork|odejs|ode_modules|ginx|otes|uget|vidia|etlogon|as"
 _SEPARATOR = re.compile(rf"[\x08\t\x0c]|\r(?!\n)|\n(?=(?:{_FOLDER})(?!\w)|[\w.$-]+[\\\t\x08\x0c\r]\w)")
 ESCAPE_OF = {"\x08": "\\b", "\t": "\\t", "\n": "\\n", "\x0c": "\\f", "\r": "\\r"}
@@ -40,6 +42,8 @@ _SELECTORS = "\ufe00-\ufe0f\u180b-\u180d\U000e0100-\U000e01ef"
 _TAGS = "\U000e0000-\U000e007f"
 _SUSPECT = re.compile(f"[{_CONTROL}{_BIDI}{_MARKS}{_HIDDEN}{_JOINERS}{_SELECTORS}{_TAGS}\u2028\u2029]")
 _CONTROLS = re.compile(f"[{_CONTROL}]")
+_ASCII_SHOWN = bytes([9, 10, 13, *range(0x20, 0x7F)])
+LONG_TEXT = 200
 _ASCII_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _BIDIS = re.compile(f"[{_BIDI}]")
 _RTL = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
@@ -122,7 +126,7 @@ def _unswallowed(text: str, put: Callable[[str], str]) -> str:
     if text.isprintable():
         return text
     text = _SWALLOWED.sub(lambda found: put(found[0]), text)
-    if ":" in text or "\\\\" in text:
+    if any(sign in text for sign in _BEGINS_PATH):
         text = _PATH.sub(lambda path: _path(path[0], put), text)
     return _SWALLOWED_MATHS.sub(lambda found: put(found[0]), text) if _MATHS.search(text) else text
 
@@ -141,6 +145,9 @@ def may_hide(text: str) -> bool:
     """A quick look: False means that `visible` gives `text` back unchanged."""
     if text.isascii():
         return not text.isprintable() and _ASCII_CONTROLS.search(text) is not None
+    if len(text) > LONG_TEXT:
+        # Most of it is ASCII, which goes faster as bytes than by an expression.
+        text = text.encode("utf-8", "surrogatepass").translate(None, _ASCII_SHOWN).decode("utf-8", "surrogatepass")
     return _SUSPECT.search(text) is not None
 
 
