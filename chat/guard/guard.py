@@ -19,10 +19,10 @@ from chat.guard.fallback import EMPTY_TEXT, EMPTY_TITLE, REFUSAL_TITLE, derived_
 from chat.guard.fit import BLOCK_LIMIT, fit, merged
 from chat.guard.safe import draft_safe
 from chat.guard.safety import may_hide, undoubted
-from chat.guard.schema import draft_valid
+from chat.guard.schema import block_valid, draft_valid
 from chat.guard.strict import strict_parse
 
-__all__ = ["Event", "Guarded", "draft_text", "guard", "plain"]
+__all__ = ["Event", "Guarded", "draft_text", "guard", "guard_blocks", "plain"]
 
 REFUSALS = ("refusal", "content_filter")
 CONSTANTS = (EMPTY_TITLE, EMPTY_TEXT, REFUSAL_TITLE)
@@ -66,6 +66,27 @@ def plain(raw: str, *, stop_reason: str = "stop") -> Guarded:
     if "RAW_FALLBACK" not in guarded.codes:
         return guarded
     return Guarded(guarded.draft, tuple(event for event in guarded.events if event.code not in agreed))
+
+
+def guard_blocks(blocks: Sequence[dict[str, Any]], *, title: str = "") -> Guarded:
+    """For a reply of which only the blocks that were sent are left: they are the draft, marked as cut off.
+
+    `blocks` are a scanner's, each valid and safe; ValueError names the place of one that is not valid. Without a
+    `title` their first words serve as one. Without blocks it is the draft of an empty reply.
+    """
+    journal = Journal()
+    journal.note("TRUNCATED")
+    if not blocks:
+        journal.note("EMPTY")
+        return Guarded(wrapped(EMPTY_TEXT, EMPTY_TITLE), tuple(journal.counted()))
+    for index, block in enumerate(blocks):
+        if not block_valid(block):
+            raise ValueError(f"/blocks/{index}")
+    draft = draft_safe({"title": title, "summary": "", "blocks": list(blocks)}, journal, restore=False)
+    if not draft["title"].strip():
+        draft = {**draft, "title": derived_title(draft) or EMPTY_TITLE}
+        journal.note("TITLE_DERIVED", "/title", after=draft["title"])
+    return Guarded(draft if draft_valid(draft) else fit(draft, journal), tuple(journal.counted()))
 
 
 def _valid(draft: dict[str, Any], text: str, journal: Journal) -> dict[str, Any]:

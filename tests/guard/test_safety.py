@@ -102,9 +102,9 @@ def test_softened_text_is_left_alone_by_restoring(text):
 
 # What each rule of safety looks for, in pieces to be put together.
 PIECES = [
-    "C:\new", " Z:\nas", "\nD:\nas", "\\\\srv\new", "\nu", "\nabla", "\neq ", "\times", "\rho", "\frac", "$x$", "\\alpha",
-    "\n", "\b", "<b>", "< 1.5", "<javascript:", "](", "](https://", "](javascript:a)", "[r]", "\n[r]: data:a", "]: ", "https:", "data:",
-    "C:", "\x7f", "\\", "\"", "/", "a", " ",
+    "C:\new", " Z:\nas", "\nD:\nas", "\\\\srv\new", "\nu", "\nabla", "\neq ", "\times", "\rho", "\frac", "$x$",
+    "\\alpha", "\n", "\b", "<b>", "< 1.5", "<javascript:", "](", "](https://", "](javascript:a)", "[r]",
+    "\n[r]: data:a", "]: ", "https:", "data:", "C:", "\x7f", "\\", "\"", "/", "a", " ",
 ]  # fmt: skip
 
 
