@@ -88,6 +88,18 @@ def test_a_block_is_made_safe_as_the_final_one_is():
     assert found[0][1]["text"] == "ab [x] (javascript:1) $\\frac$"
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 1000])
+@pytest.mark.parametrize("hidden", ["\u202e", "\u200b", "\x7f", "\U000e0041"])
+def test_hidden_characters_are_found_in_whichever_chunk_they_come(size, hidden):
+    texts = [f"a{hidden}b ē", "c", f"{hidden}d ēē", "e", f"f{hidden}"]
+    raw = dumps({**STAIRS, "blocks": [{"type": "markdown", "text": text} for text in texts]})
+    scanner = Scanner()
+    for start in range(0, len(raw), size):
+        scanner.feed(raw[start : start + size])
+    assert [block["text"] for block in scanner.emitted] == ["ab ē", "c", "d ēē", "e", "f"]
+    assert guard(raw).draft["blocks"] == scanner.emitted
+
+
 def test_work_for_a_chunk_does_not_grow_with_the_answer():
     """By count, not by clock: what the scanner holds is no more than the block that is open."""
     scanner = Scanner()
