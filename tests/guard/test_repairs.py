@@ -131,6 +131,13 @@ def test_swallowed_escapes_come_back_beside_raw_line_breaks(text):
     assert {"CTRL_RESTORED", "RAW_CONTROL"} <= set(guarded.codes)
 
 
+def test_a_raw_line_break_is_no_swallowed_escape():
+    raw = dumps(in_markdown("With $a$\nu stays a line")).replace("\\n", "\n")
+    guarded = guard(raw)
+    assert guarded.draft["blocks"][0]["text"].split() == ["With", "$a$", "u", "stays", "a", "line"]
+    assert guarded.codes == ["RAW_CONTROL"]
+
+
 def test_a_separator_swallowed_in_a_doubled_path_comes_back():
     path = 'open("C:\\\\plans\\\\new")'
     draft = {**STAIRS, "blocks": [{"type": "code", "language": "python", "text": path}]}
@@ -152,6 +159,20 @@ def test_a_name_twice_beside_unescaped_quotes_is_ambiguous():
     text = '{"type": "markdown\\", "text": "this is text about JSON\\"}'
     raw = f'{{"title": "t", "summary": "", "blocks": [{{"type": "markdown", "text": "{text}"}}]}}'
     assert "AMBIGUOUS" in guard(raw).codes
+
+
+def test_a_word_that_found_no_place_is_shown_at_the_end():
+    raw = dumps(in_markdown("Tail words."))[:-2] + "\\u"
+    guarded = guard(raw)
+    assert "WORDS_KEPT" in guarded.codes
+    assert guarded.draft["blocks"][-1]["text"].endswith("u")
+
+
+def test_a_record_of_a_thousand_members_is_no_answer_and_is_shown_as_it_is():
+    raw = "{" + '"title": "word", ' * 1200 + '"summary": ""}'
+    guarded = guard(raw)
+    assert "RAW_FALLBACK" in guarded.codes
+    assert sum(block["text"].count("word") for block in guarded.draft["blocks"]) == 1200
 
 
 def test_an_escaped_pipe_stays_within_its_cell():
