@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -174,6 +175,7 @@ def problems(items: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{entry['id']}: a blank text must survive"
 
 
+@cache
 def corpus() -> list[dict[str, Any]]:
     assert all(valid(answer) for answer in ANSWERS.values()), "an answer does not meet the schema"
     assert all(module.__name__ for module in REGISTERED)
