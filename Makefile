@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 export HOST ?= 127.0.0.1
 export PORT ?= 8000
 
-.PHONY: run test lint requirements schema clean
+.PHONY: run test lint bench requirements schema clean
 
 # The stamp makes a second run start at once; a changed lock file installs again.
 $(VENV)/run.stamp: requirements.txt
@@ -29,6 +29,9 @@ lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python -m tests.bench.guard
 
 requirements: $(VENV)/test.stamp
 	$(BIN)/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt

@@ -41,6 +41,9 @@ def answer_read(envelope: Envelope, journal: Journal) -> Answer | None:
     _set_aside(answer, text, start, place, "PREFIX", journal)
     end = _others(answer, text, parsed.end, journal)
     _set_aside(answer, text, end, len(text), "SUFFIX", journal)
+    if journal.has("DUP_KEY") and journal.has("UNESCAPED_QUOTE"):
+        # Where quotes are in doubt, a name that comes twice may be words of a text.
+        journal.note("AMBIGUOUS", "", parsed.root.start, parsed.end)
     answer.levels = 1 + sum(event.code == "DOUBLE_ENCODED" for event in journal.events[:8])
     return answer
 

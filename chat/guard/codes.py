@@ -86,7 +86,7 @@ _TABLE: dict[Class, dict[str, str]] = {
         "FIELD_DERIVED": "A part of a block was missing and got the default.",
     },
     Class.LOSS: {
-        "TRUNCATED": "The model stopped before it had finished; the end of the reply is missing.",
+        "TRUNCATED": "The reply ended before it was finished; its end is missing.",
         "TOO_DEEP": "A part was nested deeper than is accepted; it is shown as the model wrote it.",
         "OVERSIZE": "The reply was longer than is accepted; its end was left out.",
         "AMBIGUOUS": "The reply can be read in two ways; the more likely one is shown.",

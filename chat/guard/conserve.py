@@ -21,7 +21,8 @@ EXCERPT_LIMIT = 40
 
 
 def words(text: str) -> Counter[str]:
-    return Counter(_WORD.findall(visible(text)[0].replace("\\_", "_")))
+    # A form feed parts words, also when it is shown as a line's end.
+    return Counter(_WORD.findall(visible(text.replace("\f", " "))[0].replace("\\_", "_")))
 
 
 def spelled(raw: str, levels: int = 1) -> str:

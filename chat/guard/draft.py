@@ -1,4 +1,4 @@
-"""A draft as plain text, its leaves, and a function over its leaves."""
+"""A draft as plain text, its leaves, and a function over the leaves of a block."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
@@ -56,16 +56,8 @@ def block_leaves(block: Block) -> Iterator[str]:
 Change: TypeAlias = Callable[[str, str, bool], str]
 
 
-def mapped(draft: dict[str, Any], change: Change) -> dict[str, Any]:
-    """The draft with `change(text, pointer, is_code)` for every leaf."""
-    return {
-        "title": change(draft["title"], "/title", False),
-        "summary": change(draft["summary"], "/summary", False),
-        "blocks": [block_mapped(block, f"/blocks/{n}", change) for n, block in enumerate(draft["blocks"])],
-    }
-
-
 def block_mapped(block: Block, pointer: str, change: Change) -> Block:
+    """The block with `change(text, pointer, is_code)` for every leaf."""
     kind = block["type"]
     changed = dict(block)
     if kind == "list":

@@ -31,26 +31,28 @@ _BRACKETED_MATHS = re.compile(r"\\[(\[{][^()\n]{0,80}[=^]")
 # A control character right behind a backslash was one as well: the second of two that were to be four.
 _BEHIND_BACKSLASH = re.compile(r"(?<=\\)[\n\t\r](?=\w)")
 _BACKTICKS = re.compile(r"`+")
+_FENCE_LINE = re.compile(r"(?:\A|\n|(?<!\\)(?:\\\\)*+\\n)[ >]{0,12}(?P<mark>`{3,}|~{3,})(?P<rest>[^\n\\]*+)")
 BACKTICKS_LIMIT = 200
-_MARKDOWN_ESCAPE = frozenset("_.()-#*!+~<>&%:;,?|@[]{} ")
+# Not the pipe: in a table written as text, the one with a backslash is part of a cell.
+_MARKDOWN_ESCAPE = frozenset("_.()-#*!+~<>&%:;,?@[]{} ")
 
 
 def decoded(body: str, *, is_code: bool = False) -> tuple[str, list[str]]:
     """The text that the literal's body stands for, and the codes of what it took. Any input is accepted."""
     codes: list[str] = []
-    text = body
+    raw_control = _RAW_CONTROL.search(body) is not None
+    # What stands in the body as such was meant so; only what an escape was read as may be a swallowed backslash.
+    text = body = softened(body) if raw_control else body
     if "\\" in body:
         text = _unescaped(body, codes, is_code=is_code)
         if is_code and ("BAD_ESCAPE" in codes or "\b" in text or "\f" in text):
             text = literals_mended(text)
-    if _RAW_CONTROL.search(body):
+    if raw_control:
         codes.append("RAW_CONTROL")
-        text = softened(text)
-    else:
-        meant = restored(text)
-        if meant != text:
-            codes.append("CTRL_RESTORED")
-            text = meant
+    meant = restored(text)
+    if meant != text:
+        codes.append("CTRL_RESTORED")
+        text = meant
     if codes and _is_ambiguous(body, text, codes, is_code=is_code):
         codes.append("AMBIGUOUS")
     return text, list(dict.fromkeys(codes))
@@ -65,7 +67,7 @@ def _is_ambiguous(body: str, text: str, codes: list[str], *, is_code: bool) -> b
     return bool(doubled) or in_doubt(text)
 
 
-_SWALLOWED_SHARE = re.compile(r"(?<![\\\w:])\\{2,3}(?!\\)[\w.-]+(?:\\(?!\\)[\w.$-]+)*?\\[bft](?!\\)[\w.$-]+")
+_SWALLOWED_SHARE = re.compile(r"\\\\(?<![\\\w:]\\\\)\\?(?!\\)[\w.-]+(?:\\(?!\\)[\w.$-]+)*?\\[bft](?!\\)[\w.$-]+")
 
 
 def swallowed_share(text: str) -> bool:
@@ -88,11 +90,17 @@ def _unescaped(body: str, codes: list[str], *, is_code: bool) -> str:
 
 
 def _code_spans(body: str) -> list[tuple[int, int]]:
-    """Places between backticks, by CommonMark's rule that a run is closed by the next of the same length."""
-    runs = list(_BACKTICKS.finditer(body))
+    """Where code stands by CommonMark's rules: fenced blocks first, then spans between runs of equal length."""
+    if "`" not in body and "~~~" not in body:
+        return []
+    fences = list(_FENCE_LINE.finditer(body))
+    if len(fences) > BACKTICKS_LIMIT:
+        return [(0, len(body))]
+    blocks = _fenced(fences, len(body))
+    runs = [run for run in _BACKTICKS.finditer(body) if not any(a <= run.start() < b for a, b in blocks)]
     if len(runs) > BACKTICKS_LIMIT:
         return [(0, len(body))]
-    spans, index = [], 0
+    spans, index = blocks, 0
     while index < len(runs):
         length = len(runs[index][0])
         close = next((n for n in range(index + 1, len(runs)) if len(runs[n][0]) == length), None)
@@ -102,6 +110,20 @@ def _code_spans(body: str) -> list[tuple[int, int]]:
         spans.append((runs[index].start(), runs[close].end()))
         index = close + 1
     return spans
+
+
+def _fenced(lines: list[re.Match[str]], end: int) -> list[tuple[int, int]]:
+    """From an opening fence to the one that closes it, or to the end of the text (CommonMark 0.31 section 4.5)."""
+    blocks: list[tuple[int, int]] = []
+    opened: re.Match[str] | None = None
+    for line in lines:
+        mark, rest = line["mark"], line["rest"]
+        if opened is None:
+            opened = line if mark[0] == "~" or "`" not in rest else None
+        elif mark.startswith(opened["mark"]) and not rest.strip():
+            blocks.append((opened.start(), line.end()))
+            opened = None
+    return [*blocks, (opened.start(), end)] if opened is not None else blocks
 
 
 def _replacer(

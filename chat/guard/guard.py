@@ -18,10 +18,11 @@ from chat.guard.events import Event, Guarded, Journal, in_bytes
 from chat.guard.fallback import EMPTY_TEXT, EMPTY_TITLE, REFUSAL_TITLE, derived_title, raw_draft, wrapped
 from chat.guard.fit import BLOCK_LIMIT, fit, merged
 from chat.guard.safe import draft_safe
-from chat.guard.schema import draft_valid
+from chat.guard.safety import may_hide, undoubted
+from chat.guard.schema import block_valid, draft_valid
 from chat.guard.strict import strict_parse
 
-__all__ = ["Event", "Guarded", "draft_text", "guard", "plain"]
+__all__ = ["Event", "Guarded", "draft_text", "guard", "guard_blocks", "plain"]
 
 REFUSALS = ("refusal", "content_filter")
 CONSTANTS = (EMPTY_TITLE, EMPTY_TEXT, REFUSAL_TITLE)
@@ -45,7 +46,7 @@ def guard(raw: str, *, stop_reason: str = "stop", emitted: Sequence[dict[str, An
         journal.note("TRUNCATED", "", len(text), len(text))
     draft = None if journal.has("OVERSIZE") else strict_parse(text)
     if draft is not None and not swallowed_share(text):
-        draft = _valid(draft, journal)
+        draft = _valid(draft, text, journal)
     elif not text.strip():
         draft = wrapped(EMPTY_TEXT, EMPTY_TITLE)
         journal.note("EMPTY")
@@ -68,21 +69,30 @@ def plain(raw: str, *, stop_reason: str = "stop") -> Guarded:
 
 
 def guard_blocks(blocks: Sequence[dict[str, Any]], *, title: str = "") -> Guarded:
-    """The draft of an answer that broke off after `blocks`, each valid, had been sent."""
+    """For a reply of which only the blocks that were sent are left: they are the draft, marked as cut off.
+
+    `blocks` are a scanner's, each valid and safe; ValueError names the place of one that is not valid. Without a
+    `title` their first words serve as one. Without blocks it is the draft of an empty reply.
+    """
     journal = Journal()
     journal.note("TRUNCATED")
     if not blocks:
         journal.note("EMPTY")
         return Guarded(wrapped(EMPTY_TEXT, EMPTY_TITLE), tuple(journal.counted()))
-    draft: dict[str, Any] = {"title": title, "summary": "", "blocks": list(blocks)}
-    if not title:
-        draft["title"] = derived_title(draft) or EMPTY_TITLE
+    for index, block in enumerate(blocks):
+        if not block_valid(block):
+            raise ValueError(f"/blocks/{index}")
+    draft = draft_safe({"title": title, "summary": "", "blocks": list(blocks)}, journal, restore=False)
+    if not draft["title"].strip():
+        draft = {**draft, "title": derived_title(draft) or EMPTY_TITLE}
         journal.note("TITLE_DERIVED", "/title", after=draft["title"])
-    return Guarded(draft, tuple(journal.counted()))
+    return Guarded(draft if draft_valid(draft) else fit(draft, journal), tuple(journal.counted()))
 
 
-def _valid(draft: dict[str, Any], journal: Journal) -> dict[str, Any]:
+def _valid(draft: dict[str, Any], text: str, journal: Journal) -> dict[str, Any]:
     """A draft that is valid as it came: only what cannot be shown safely is changed."""
+    if undoubted(text, is_code=False) and not may_hide(text):
+        return draft
     safe = draft_safe(draft, journal, restore=True)
     return safe if safe is draft or draft_valid(safe) else fit(safe, journal)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chat.guard.draft import block_leaves, block_mapped, leaves, mapped
+from chat.guard.draft import block_leaves, block_mapped
 from chat.guard.events import Journal
 from chat.guard.safety import in_doubt, literals_mended, may_hide, restored, softened, unlinked, visible
 
@@ -13,9 +13,15 @@ _JOINT = " | "
 
 def draft_safe(draft: dict[str, Any], journal: Journal, *, restore: bool) -> dict[str, Any]:
     """The same object when there is nothing to do. `restore` puts swallowed backslashes back; without it they stay."""
-    if not _doubtful(_JOINT.join(leaves(draft))):
-        return draft
-    changed = mapped(draft, _change(journal, restore=restore))
+    change = _change(journal, restore=restore)
+    changed = {
+        "title": change(draft["title"], "/title", False),
+        "summary": change(draft["summary"], "/summary", False),
+        "blocks": [
+            block_mapped(block, f"/blocks/{n}", change) if _doubtful(_JOINT.join(block_leaves(block))) else block
+            for n, block in enumerate(draft["blocks"])
+        ],
+    }
     return draft if changed == draft else changed
 
 

@@ -24,8 +24,11 @@ _SWALLOWED_MATHS = re.compile(rf"\t(?=(?:{_TAB_MATHS})(?![A-Za-z]))|\n(?=(?:{_LI
 _MATHS = re.compile(r"\$|\\[A-Za-z(\[]")
 # A Windows path, of a drive or a share, with separators that an escape swallowed. A line's end behind a path is more
 # often just that: a line feed counts only before a folder's usual name, or before a step that goes on as paths do.
-_STEP = r"[\\\x08\t\n\x0c\r](?:Program Files(?: \(x86\))?|[\w.$~%-]+)"
-_PATH = re.compile(rf"(?:(?<![\w/])[A-Za-z]:|(?<![\w\\])\\\\[\w.-]+)(?:{_STEP})+\\?")
+# In code a path's separators are often doubled, and an escape may have swallowed the second half of one.
+_STEP = r"(?:\\{1,2}|\\?[\x08\t\n\x0c\r])(?:Program Files(?: \(x86\))?|[\w.$~%-]+)"
+# What must not stand before it is looked at last: at every place of a text it would cost more than all the rest.
+_PATH = re.compile(rf"(?:[A-Za-z]:(?<![\w/][A-Za-z]:)|\\\\(?<![\w\\]\\\\)[\w.-]+)(?:{_STEP})+\\?")
+_BEGINS_PATH = (":\\", ":\n", ":\t", ":\r", ":\x08", ":\x0c", "\\\\")
 _FOLDER = "ew|etwork|odejs|ode_modules|ginx|otes|uget|vidia|etlogon|as"
 _SEPARATOR = re.compile(rf"[\x08\t\x0c]|\r(?!\n)|\n(?=(?:{_FOLDER})(?!\w)|[\w.$-]+[\\\t\x08\x0c\r]\w)")
 ESCAPE_OF = {"\x08": "\\b", "\t": "\\t", "\n": "\\n", "\x0c": "\\f", "\r": "\\r"}
@@ -39,6 +42,9 @@ _SELECTORS = "\ufe00-\ufe0f\u180b-\u180d\U000e0100-\U000e01ef"
 _TAGS = "\U000e0000-\U000e007f"
 _SUSPECT = re.compile(f"[{_CONTROL}{_BIDI}{_MARKS}{_HIDDEN}{_JOINERS}{_SELECTORS}{_TAGS}\u2028\u2029]")
 _CONTROLS = re.compile(f"[{_CONTROL}]")
+_ASCII_SHOWN = bytes([9, 10, 13, *range(0x20, 0x7F)])
+LONG_TEXT = 200
+_ASCII_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _BIDIS = re.compile(f"[{_BIDI}]")
 _RTL = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
 _LETTER = "[^\\W\\d_a-zA-Z]|["
@@ -75,6 +81,25 @@ def softened(text: str) -> str:
 _SOFT = {"\x08": "", "\t": "  ", "\n": "\n ", "\x0c": "\n ", "\r": "\n "}
 
 
+# JSON text of which no leaf can change: no escape of a control character but a line feed that begins no command, no
+# backslash behind a drive or before a share, and, but for code, no link that is not one of the usual. Any other text
+# only costs a closer look.
+_PLAIN_ESCAPE = (
+    r"(?<![^\w/][A-Za-z]:)(?<!\\n[A-Za-z]:)"
+    rf"\\(?:[\"/]|\\(?!\\\\)|n(?!(?:{_LINE_SURE}|{_LINE_MATHS})(?![A-Za-z])))"
+)
+_NO_LINK = r"<(?![A-Za-z][\w+.\-]{1,31}:)|\](?:(?![(:])|\((?=https?:)|: ?(?=https?:))"
+_UNDOUBTED = re.compile(rf"(?:[^\\<\]\x7f]++|{_NO_LINK}|{_PLAIN_ESCAPE})*+\Z")
+_UNDOUBTED_CODE = re.compile(rf"(?:[^\\\x7f]++|{_PLAIN_ESCAPE})*+\Z")
+
+
+def undoubted(raw: str, *, is_code: bool) -> bool:
+    """A quick look at a block's JSON text, hidden characters aside: True only when making it safe changes nothing."""
+    if "\\" not in raw and "<" not in raw and "](" not in raw and "]:" not in raw and "\x7f" not in raw:
+        return True
+    return (_UNDOUBTED_CODE if is_code else _UNDOUBTED).match(raw) is not None
+
+
 def literals_mended(text: str) -> str:
     """In code whose writer left backslashes unescaped: a line break inside a quoted literal is the literal's own."""
     lines = text.split("\n")
@@ -101,7 +126,7 @@ def _unswallowed(text: str, put: Callable[[str], str]) -> str:
     if text.isprintable():
         return text
     text = _SWALLOWED.sub(lambda found: put(found[0]), text)
-    if ":" in text or "\\\\" in text:
+    if any(sign in text for sign in _BEGINS_PATH):
         text = _PATH.sub(lambda path: _path(path[0], put), text)
     return _SWALLOWED_MATHS.sub(lambda found: put(found[0]), text) if _MATHS.search(text) else text
 
@@ -118,8 +143,11 @@ def _path(path: str, put: Callable[[str], str]) -> str:
 
 def may_hide(text: str) -> bool:
     """A quick look: False means that `visible` gives `text` back unchanged."""
-    if text.isascii() and text.isprintable():
-        return False
+    if text.isascii():
+        return not text.isprintable() and _ASCII_CONTROLS.search(text) is not None
+    if len(text) > LONG_TEXT:
+        # Most of it is ASCII, which goes faster as bytes than by an expression.
+        text = text.encode("utf-8", "surrogatepass").translate(None, _ASCII_SHOWN).decode("utf-8", "surrogatepass")
     return _SUSPECT.search(text) is not None
 
 

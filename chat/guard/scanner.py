@@ -10,17 +10,15 @@ from typing import Any
 from chat.guard.bounds import DEPTH_LIMIT, RAW_LIMIT_BYTES
 from chat.guard.fit import BLOCK_LIMIT
 from chat.guard.safe import block_safe
-from chat.guard.schema import DRAFT_FIELDS, block_valid, draft_valid
-from chat.guard.strict import strict_json
+from chat.guard.safety import may_hide, undoubted
+from chat.guard.schema import block_valid, head_valid
+from chat.guard.strict import strict_object
 
 Block = dict[str, Any]
 
-_STRING_STOP = re.compile(r'["\\]')
-_STRUCTURE_STOP = re.compile(r'["\[\]{}]')
-_HEAD_END = re.compile(r'(?:[{,])\s*"blocks"\s*:\s*\Z')
-_FIRST_GAP = re.compile(r"[ \t\n\r]*\Z")
-_NEXT_GAP = re.compile(r"[ \t\n\r]*,[ \t\n\r]*\Z")
-_FILLER: Block = {"type": "markdown", "text": ""}
+_string_stop = re.compile(r'["\\]').search
+_structure_stop = re.compile(r'["\[\]{}]').search
+_SPACE = " \t\n\r"
 
 # Depths of brackets: 1 inside the root, 2 inside the array of blocks.
 _ROOT, _BLOCKS = 1, 2
@@ -37,37 +35,46 @@ class Scanner:
         self._escaped = False
         self._size = 0
         self._silent = False
-        self._last: Block | None = None
+        self._hiding = False  # whether a character since the last block's start may have to go
+        self._any = False  # whether a block has come yet
         self._held: list[Block] = []
 
     def feed(self, chunk: str) -> list[tuple[int, Block]]:
         """The blocks that close within `chunk`, with their indexes; chunks may break anywhere."""
         if self._silent or not chunk:
             return []
-        self._size += len(chunk) if chunk.isascii() else len(chunk.encode("utf-8", "surrogatepass"))
+        if chunk.isascii():
+            hides = False
+            self._size += len(chunk)
+        else:
+            # Looked at piece by piece, so that the chunk that closes a block need not look at all of it.
+            hides = may_hide(chunk)
+            self._hiding |= hides
+            self._size += len(chunk.encode("utf-8", "surrogatepass"))
         if self._size > RAW_LIMIT_BYTES:
             self._silent = True
             return []
         before = len(self.emitted)
-        place = start = 0
-        if self._escaped:
-            self._escaped = False
-            place = 1
+        start, place = 0, int(self._escaped)
+        self._escaped = False
+        in_string = self._in_string
         while not self._silent:
-            found = (_STRING_STOP if self._in_string else _STRUCTURE_STOP).search(chunk, place)
+            found = (_string_stop if in_string else _structure_stop)(chunk, place)
             if found is None:
                 self._parts.append(chunk[start:] if start else chunk)
                 break
             place = found.end()
-            character = found[0]
-            if character == "\\":
+            character = chunk[place - 1]
+            if character == '"':
+                in_string = not in_string
+            elif character == "\\":
                 self._escaped = place == len(chunk)
                 place += 1
-            elif character == '"':
-                self._in_string = not self._in_string
             elif self._bracket(character, chunk[start:place]):
                 start = place
-        return list(enumerate(self.emitted[before:], before)) if len(self.emitted) > before else []
+                self._hiding = hides
+        self._in_string = in_string
+        return [] if len(self.emitted) == before else list(enumerate(self.emitted[before:], before))
 
     def _bracket(self, character: str, text: str) -> bool:
         """True when `text`, up to and with the bracket, has been dealt with."""
@@ -86,37 +93,37 @@ class Scanner:
 
     def _opened(self, character: str, text: str) -> bool:
         self._depth += 1
-        if self._depth > DEPTH_LIMIT:
-            self._silent = True
+        if self._depth > _BLOCKS + 1:
+            self._silent = self._depth > DEPTH_LIMIT
+        elif self._depth > _BLOCKS:
+            gap = "".join([*self._parts, text]) if self._parts else text
+            self._silent = character != "{" or gap[:-1].strip(_SPACE) != ("," if self._any else "")
+            self._parts = ["{"]
+            return True
         elif self._depth == _ROOT:
-            self._silent = character != "{" or bool("".join([*self._parts, text])[:-1].strip(" \t\n\r"))
+            self._silent = character != "{" or bool("".join([*self._parts, text])[:-1].strip(_SPACE))
         elif self._depth == _BLOCKS:
             self._parts.append(text)
             self._silent = character != "[" or not _head_sound("".join(self._parts)[:-1])
             self._parts = []
             return True
-        elif self._depth == _BLOCKS + 1:
-            gap = "".join([*self._parts, text])[:-1]
-            follows = _NEXT_GAP if self._last is not None else _FIRST_GAP
-            self._silent = character != "{" or not follows.match(gap)
-            self._parts = ["{"]
-            return True
         return False
 
     def _block(self, text: str) -> None:
         try:
-            block = strict_json(text)
+            block = strict_object(text)
         except (ValueError, RecursionError):
             self._silent = True
             return
         if not block_valid(block):
             self._silent = True
             return
-        safe = block_safe(block)
+        is_safe = not self._hiding and undoubted(text, is_code=block["type"] == "code")
+        safe = block if is_safe else block_safe(block)
         if safe is not block and not block_valid(safe):
             self._silent = True
             return
-        self._last = safe
+        self._any = True
         # The last block that the bound allows waits for the array's end: behind one more, all would be otherwise.
         if len(self.emitted) < BLOCK_LIMIT - 1:
             self.emitted.append(safe)
@@ -127,20 +134,19 @@ class Scanner:
 
     def _array_closed(self, character: str, text: str) -> None:
         gap = "".join([*self._parts, text])[:-1]
-        if character == "]" and self._depth == _ROOT and _FIRST_GAP.match(gap):
+        if character == "]" and self._depth == _ROOT and not gap.strip(_SPACE):
             self.emitted += self._held
         self._silent = True
 
 
 def _head_sound(head: str) -> bool:
     """Whether what stands before the array of blocks can begin a strictly valid draft."""
-    found = _HEAD_END.search(head)
-    if found is None:
+    named, colon = head.strip(_SPACE)[:-1].rstrip(_SPACE), head.rstrip(_SPACE)[-1:]
+    before = named.removesuffix('"blocks"').rstrip(_SPACE)
+    if colon != ":" or not named.endswith('"blocks"') or not (before == "{" or before.endswith(",")):
         return False
     try:
-        members = strict_json(head[: found.start()] + "}" if head[found.start()] == "," else "{}")
+        members = strict_object(before[:-1] + "}") if before != "{" else {}
     except (ValueError, RecursionError):
         return False
-    if not isinstance(members, dict) or not members.keys() <= set(DRAFT_FIELDS) - {"blocks"}:
-        return False
-    return draft_valid({"title": "-", "summary": "", **members, "blocks": [_FILLER]})
+    return head_valid(members)

@@ -31,8 +31,16 @@ def _draft() -> dict[str, Any]:
 DRAFT = _draft()
 _answer_validator = jsonschema_rs.Draft202012Validator(ANSWER)
 _draft_validator = jsonschema_rs.Draft202012Validator(DRAFT)
-_block_validators = {
-    kind: jsonschema_rs.Draft202012Validator({"$schema": ANSWER["$schema"], **ANSWER["$defs"][kind]})
+_head_validator = jsonschema_rs.Draft202012Validator(
+    {
+        "$schema": ANSWER["$schema"],
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: ANSWER["properties"][name] for name in ("title", "summary")},
+    }
+)
+_block_is_valid = {
+    kind: jsonschema_rs.Draft202012Validator({"$schema": ANSWER["$schema"], **ANSWER["$defs"][kind]}).is_valid
     for kind in BLOCK_TYPES
 }
 
@@ -63,5 +71,10 @@ def draft_fault(draft: Any) -> str | None:
 def block_valid(block: Any) -> bool:
     """By the block's own type: one small schema instead of all five."""
     kind = block.get("type") if isinstance(block, dict) else None
-    validator = _block_validators.get(kind) if isinstance(kind, str) else None
-    return validator is not None and bool(validator.is_valid(block))
+    is_valid = _block_is_valid.get(kind) if isinstance(kind, str) else None
+    return is_valid is not None and bool(is_valid(block))
+
+
+def head_valid(head: Any) -> bool:
+    """Whether title and summary, as far as given, are valid, and nothing else is there."""
+    return bool(_head_validator.is_valid(head))

@@ -11,6 +11,7 @@ from chat.guard.reading import ANY_KEY, KNOWN_KEY, QUOTES, Hopeless, Lexer, Read
 STRAY_LIMIT = 200
 # More values than a draft can hold in its largest table are no answer.
 NODE_LIMIT = 6_000
+MEMBER_LIMIT = 1_000
 # What a mend says against a reading; only comparisons between readings of one text matter.
 COST_STRAY = 10
 COST_OPEN_STRING = 8
@@ -88,6 +89,8 @@ class ValueParser(Lexer):
             frame.node.items.append(node)
         elif frame.key is not None:
             frame.node.members.append((frame.key, node))
+            if len(frame.node.members) > MEMBER_LIMIT:
+                raise TooMany("members")
             named = frame.key.text == "type" and isinstance(node, Text) and node.text.startswith("code")
             frame.is_code |= named or frame.key.text == "language"
             frame.key = None

@@ -3,7 +3,10 @@
 import json
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+
+PROFILE = settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 STAIRS: dict[str, Any] = {
     "title": "Stair risers and goings in a house",

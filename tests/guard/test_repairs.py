@@ -94,6 +94,93 @@ def test_lines_behind_a_path_stay_lines():
     assert guard(dumps(draft)).events == ()
 
 
+def in_markdown(text):
+    return {**STAIRS, "blocks": [{"type": "markdown", "text": text}]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Set it so:\n```latex\n\\(a\\) and \\[b\\]\n```\nDone.",
+        "~~~latex\n\\(a\\)\n~~~\nDone.",
+        "```latex\n\\(a\\), never closed",
+        "A stray ` first.\n```text\n`\\(a\\)` \\_b\n```\nand ` last",
+        "````md\n```\n\\(a\\)\n````",
+        "> ```\n> \\(a\\)\n> ```",
+    ],
+)
+@pytest.mark.parametrize("breaks", ["\\n", "\n"])
+def test_a_backslash_before_a_bracket_stays_in_fenced_code(text, breaks):
+    raw = dumps(in_markdown(text)).replace("\\\\", "\\").replace("\\n", breaks)
+    guarded = guard(raw)
+    assert guarded.draft == in_markdown(text)
+    assert "BAD_ESCAPE" in guarded.codes
+
+
+def test_behind_fenced_code_a_backslash_before_a_bracket_is_markdowns():
+    text = "~~~\n\\(a\\)\n~~~\n{mark}(b{mark})"
+    raw = dumps(in_markdown(text.replace("{mark}", "\\"))).replace("\\\\", "\\")
+    assert guard(raw).draft == in_markdown(text.replace("{mark}", ""))
+
+
+@pytest.mark.parametrize("text", ["With $\\delta$:\n\n$\\frac{1}{2} \\times w$", "```latex\n\\(\\frac{a}{b}\\)\n```"])
+def test_swallowed_escapes_come_back_beside_raw_line_breaks(text):
+    raw = dumps(in_markdown(text)).replace("\\n", "\n").replace("\\\\", "\\")
+    guarded = guard(raw)
+    assert guarded.draft == in_markdown(text)
+    assert {"CTRL_RESTORED", "RAW_CONTROL"} <= set(guarded.codes)
+
+
+def test_a_raw_line_break_is_no_swallowed_escape():
+    raw = dumps(in_markdown("With $a$\nu stays a line")).replace("\\n", "\n")
+    guarded = guard(raw)
+    assert guarded.draft["blocks"][0]["text"].split() == ["With", "$a$", "u", "stays", "a", "line"]
+    assert guarded.codes == ["RAW_CONTROL"]
+
+
+def test_a_separator_swallowed_in_a_doubled_path_comes_back():
+    path = 'open("C:\\\\plans\\\\new")'
+    draft = {**STAIRS, "blocks": [{"type": "code", "language": "python", "text": path}]}
+    raw = dumps(draft).replace("\\\\\\\\new", "\\\\\\new")
+    guarded = guard(raw)
+    assert guarded.draft == draft
+    assert "CTRL_RESTORED" in guarded.codes
+
+
+def test_names_without_quotes_may_be_of_any_script():
+    rows = [{"Wahi": "Te Whanga", "Teitei": "865 mm"}]
+    raw = dumps({**STAIRS, "blocks": [{"type": "table", "caption": None, "rows": rows}]})
+    raw = raw.replace('"Teitei"', "Ōrite").replace('"Wahi"', "العنصر").replace('"', "'")
+    table = guard(raw).draft["blocks"][0]
+    assert (table["columns"], table["rows"]) == (["العنصر", "Ōrite"], [["Te Whanga", "865 mm"]])
+
+
+def test_a_name_twice_beside_unescaped_quotes_is_ambiguous():
+    text = '{"type": "markdown\\", "text": "this is text about JSON\\"}'
+    raw = f'{{"title": "t", "summary": "", "blocks": [{{"type": "markdown", "text": "{text}"}}]}}'
+    assert "AMBIGUOUS" in guard(raw).codes
+
+
+def test_a_word_that_found_no_place_is_shown_at_the_end():
+    raw = dumps(in_markdown("Tail words."))[:-2] + "\\u"
+    guarded = guard(raw)
+    assert "WORDS_KEPT" in guarded.codes
+    assert guarded.draft["blocks"][-1]["text"].endswith("u")
+
+
+def test_a_record_of_a_thousand_members_is_no_answer_and_is_shown_as_it_is():
+    raw = "{" + '"title": "word", ' * 1200 + '"summary": ""}'
+    guarded = guard(raw)
+    assert "RAW_FALLBACK" in guarded.codes
+    assert sum(block["text"].count("word") for block in guarded.draft["blocks"]) == 1200
+
+
+def test_an_escaped_pipe_stays_within_its_cell():
+    table = "| Wall | FRL |\n| --- | --- |\n| Loadbearing \\| external | 90/90/90 |"
+    raw = dumps({**STAIRS, "blocks": [{"type": "table", "text": table}]}).replace("\\\\", "\\")
+    assert guard(raw).draft["blocks"][0]["rows"] == [["Loadbearing | external", "90/90/90"]]
+
+
 def test_the_fence_inside_a_string_is_not_the_envelope():
     guarded = guard(f"Here:\n{dumps(MIXED)}\nBye")
     assert guarded.draft == MIXED

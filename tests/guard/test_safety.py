@@ -1,10 +1,14 @@
 """What cannot be shown safely, and what legitimate text needs."""
 
+from itertools import product
+
 import pytest
 
 from chat.guard import guard
-from chat.guard.safety import restored, softened, unlinked, visible
+from chat.guard.safe import block_safe
+from chat.guard.safety import restored, softened, undoubted, unlinked, visible
 from tests.guard.answers import STAIRS, dumps
+from tests.guard.corpus.answers import ANSWERS
 
 
 @pytest.mark.parametrize(
@@ -94,3 +98,26 @@ def test_softened_text_is_left_alone_by_restoring(text):
     assert restored(text) != text
     assert restored(restored(text)) == restored(text)
     assert restored(softened(text)) == softened(text)
+
+
+# What each rule of safety looks for, in pieces to be put together.
+PIECES = [
+    "C:\new", " Z:\nas", "\nD:\nas", "\\\\srv\new", "\nu", "\nabla", "\neq ", "\times", "\rho", "\frac", "$x$",
+    "\\alpha", "\n", "\b", "<b>", "< 1.5", "<javascript:", "](", "](https://", "](javascript:a)", "[r]",
+    "\n[r]: data:a", "]: ", "https:", "data:", "C:", "\x7f", "\\", "\"", "/", "a", " ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["markdown", "code"])
+def test_the_quick_look_never_passes_what_would_change(kind):
+    for pieces in product(PIECES, repeat=3):
+        block = {"type": kind, "text": "".join(pieces)} | ({"language": ""} if kind == "code" else {})
+        raw = dumps(block)
+        if undoubted(raw, is_code=kind == "code"):
+            assert block_safe(block) == block
+
+
+def test_the_quick_look_passes_most_blocks_of_good_answers():
+    blocks = [block for draft in ANSWERS.values() for block in draft["blocks"]]
+    passed = sum(undoubted(dumps(block), is_code=block["type"] == "code") for block in blocks)
+    assert passed > 0.8 * len(blocks)
