@@ -21,6 +21,7 @@ from chat.guard.safe import draft_safe
 from chat.guard.safety import may_hide, undoubted
 from chat.guard.schema import block_valid, draft_valid
 from chat.guard.strict import strict_parse
+from chat.guard.truncation import blank_dropped, tail_cut
 
 __all__ = ["Event", "Guarded", "draft_text", "guard", "guard_blocks", "plain"]
 
@@ -51,7 +52,10 @@ def guard(raw: str, *, stop_reason: str = "stop", emitted: Sequence[dict[str, An
         draft = wrapped(EMPTY_TEXT, EMPTY_TITLE)
         journal.note("EMPTY")
     else:
-        draft = _repaired(text, journal, refused=stop_reason in REFUSALS)
+        cut = tail_cut(text) if stop_reason == "length" else text
+        draft = _repaired(cut, journal, refused=stop_reason in REFUSALS)
+        if stop_reason == "length":
+            draft = {**draft, "blocks": blank_dropped(draft["blocks"])}
     if stop_reason in REFUSALS and not journal.has("EMPTY"):
         journal.note("REFUSAL")
     if emitted and draft["blocks"][: len(emitted)] != list(emitted):
@@ -99,7 +103,7 @@ def _valid(draft: dict[str, Any], text: str, journal: Journal) -> dict[str, Any]
 
 def _repaired(text: str, journal: Journal, *, refused: bool) -> dict[str, Any]:
     envelope = unwrapped(opened(text, journal), journal)
-    if not envelope.text[envelope.start :].strip():
+    if not envelope.text[envelope.start :].strip() or (journal.has("TRUNCATED") and envelope.text.strip() in "{["):
         # Notes or markers and no answer behind them.
         journal.note("EMPTY")
         return wrapped(EMPTY_TEXT, EMPTY_TITLE)
