@@ -26,10 +26,10 @@ def _expects_member(text: str, place: int) -> bool:
     for found in _STRUCTURE.finditer(text):
         if found.start() > place:
             break
-        token = found[0]
-        if token in "{[":
-            opened.append(token)
-        elif token in "}]":
+        mark = found[0]
+        if mark in "{[":
+            opened.append(mark)
+        elif mark in "}]":
             if opened:
                 opened.pop()
         elif found.end() > place:
