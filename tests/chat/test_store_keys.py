@@ -1,6 +1,7 @@
 """Copies in the hot stores are under the data key of the turn's recorded content."""
 
 import uuid
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -36,7 +37,7 @@ def test_a_key_of_a_transaction_that_failed_is_not_kept():
         "turn_id": uuid.uuid4(), "session_id": uuid.uuid4(), "seq": 1, "subject_ref": "subject", "payload": {},
         "at": timezone.now(), "retention": timedelta(days=1),
     }  # fmt: skip
-    with pytest.raises(ZeroDivisionError), transaction.atomic():
+    with suppress(ZeroDivisionError), transaction.atomic():
         content_store(**kept)
         raise ZeroDivisionError
     assert keys._kept_keys == {}
