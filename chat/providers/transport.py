@@ -9,6 +9,7 @@ import contextvars
 import ssl
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import httpcore
@@ -41,11 +42,10 @@ class _DeadlineStream(httpcore.NetworkStream):
             return self._stream.read(max_bytes, _left(timeout))
         while True:
             tick()
-            try:
-                return self._stream.read(max_bytes, min(_left(timeout), TICK_SECONDS))
-            except httpcore.ReadTimeout:
-                # Either the tick's or the budget's; _left raises for the latter.
-                continue
+            # Raises when the budget is used up; what the read raises after that is the tick's.
+            left = _left(timeout)
+            with suppress(httpcore.ReadTimeout):
+                return self._stream.read(max_bytes, min(left, TICK_SECONDS))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, _left(timeout))
