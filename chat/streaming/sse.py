@@ -69,10 +69,13 @@ class Tail:
         self._release()
 
     def _all(self) -> Generator[bytes]:
+        if not self._channel:
+            log.info("stream.tailed_elsewhere", after=self._after)
+        if self._after:
+            # The server sends the response's head with its first part, and what is to come may be long in coming.
+            yield PING
         if self._channel:
             yield from self._local(self._channel)
-        else:
-            log.info("stream.tailed_elsewhere", after=self._after)
         if self._channel is None or not self._over:
             yield from self._remote()
 
