@@ -76,8 +76,8 @@ class ModelServer(ThreadingHTTPServer):
     status (`status=`, `message=`, `headers=`), no_response_format (400 until the request goes without one), stall
     (`seconds=`, `where="headers"|"body"`), drip (`seconds=` between bytes), drop (`where=`; `reset=True` by RST),
     oversize (`size=` bytes), malformed (an envelope cut off), html, refusal, filtered, empty (no choices), null;
-    for requests with `stream`: slow (`seconds=` before each chunk of ten characters), break_off (after `size=` chunks,
-    `where="cut"|"error"|"garbage"|"stall"`).
+    for requests with `stream`: slow (`seconds=` before each chunk of ten characters), pause (once, after `size=` chunks,
+    for `seconds=` or until `released`), break_off (after `size=` chunks, `where="cut"|"error"|"garbage"|"stall"`).
     """
 
     daemon_threads = True
@@ -350,6 +350,8 @@ def _stream(handler: _Handler, plan: Plan) -> None:
     for number, event in enumerate(_events(plan)):
         if plan.mode == "slow":
             handler.wait(plan.seconds)
+        if plan.mode == "pause" and number == plan.size:
+            handler.wait(plan.seconds)
         if plan.mode == "break_off" and number == plan.size:
             _broken_off(handler, plan)
             return
@@ -398,6 +400,7 @@ MODES: dict[str, Mode] = {
     "good": _good,
     "text": _good,
     "slow": _good,
+    "pause": _good,
     "break_off": _good,
     "prose": _prose,
     "half": _half,
