@@ -103,7 +103,7 @@ class Producer:
     def _emit(self, event: str, data: dict[str, Any], *, needs_buffer: bool = False) -> bool:
         emitted = Emitted(self._n + 1, event, data)
         try:
-            buffer_append(self._turn_id, emitted)
+            buffer_append(self._turn_id, emitted, earlier=self._channel.all())
         except StoreAway as error:
             log.warning("stream.buffer_away", cause=str(error))
             if needs_buffer:
