@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -88,6 +88,7 @@ class ModelServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
         self.requests: list[Received] = []
         self.disconnects = 0
+        self.answering = 0
         self.released = threading.Event()
         self._lock = threading.Lock()
         self._plan = Plan()
@@ -160,6 +161,17 @@ class ModelServer(ThreadingHTTPServer):
         with self._lock:
             self.disconnects += 1
 
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Counts as an answer that is being given."""
+        with self._lock:
+            self.answering += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.answering -= 1
+
     def shutdown_request(self, request: Any) -> None:
         """Closes without the base class's shutdown(): after a FIN a reset would come too late."""
         self.close_request(request)
@@ -205,8 +217,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         plan = self.server.plan_next(received)
         try:
-            self.wait(plan.delay)
-            MODES[plan.mode](self, plan, body if isinstance(body, dict) else {})
+            with self.server.busy():
+                self.wait(plan.delay)
+                MODES[plan.mode](self, plan, body if isinstance(body, dict) else {})
         except OSError:
             self.server.disconnected()
             self.close_connection = True

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import pytest
 from redis import Redis
@@ -34,8 +35,9 @@ ATTEMPTS = 40
 
 
 @pytest.fixture(scope="module")
-def database(postgres_server) -> str:
-    return postgres_server.database_create()
+def databases(postgres_server):
+    """One for each pair of servers, which have secrets of their own."""
+    return lru_cache(lambda pair: postgres_server.database_create())
 
 
 def store_env(request, model_server, store: str) -> dict[str, str]:
@@ -50,9 +52,9 @@ def server(request, gunicorn_server, model_server) -> Gunicorn:
 
 
 @pytest.fixture(params=["database", "redis"])
-def pair(request, gunicorn_server, model_server, database) -> tuple[Gunicorn, Gunicorn]:
+def pair(request, gunicorn_server, model_server, databases) -> tuple[Gunicorn, Gunicorn]:
     """Two servers of one worker on one PostgreSQL: what one has begun is elsewhere for the other."""
-    env = store_env(request, model_server, request.param)
+    env, database = store_env(request, model_server, request.param), databases(request.param)
     first = gunicorn_server(env, workers=1, database_url=database)
     second = gunicorn_server({**env, "VAR_DIR": first.env["VAR_DIR"]}, workers=1, database_url=database)
     return first, second
@@ -185,8 +187,8 @@ def mortal_redis():
 
 
 @pytest.fixture
-def redis_pair(gunicorn_server, model_server, database, mortal_redis):
-    env = model_env(model_server, REDIS_URL=mortal_redis.url)
+def redis_pair(gunicorn_server, model_server, databases, mortal_redis):
+    env, database = model_env(model_server, REDIS_URL=mortal_redis.url), databases(mortal_redis.url)
     first = gunicorn_server(env, workers=1, database_url=database, fresh=True)
     second = gunicorn_server({**env, "VAR_DIR": first.env["VAR_DIR"]}, workers=1, database_url=database, fresh=True)
     return first, second
