@@ -60,7 +60,9 @@ def stream_abort(stream: Stream, *, ended: str, last_n: int | None = None, heart
     """Records a turn as aborted, with the blocks that were sent. False when somebody else has recorded its end."""
     events = buffer_read(stream.pk)
     if last_n is None:
-        last_n = (events[-1].n if events else 1) + 1
+        last = events[-1] if events else None
+        # An `error` that was sent stays the last event.
+        last_n = 2 if last is None else last.n if last.event == "error" else last.n + 1
     question, salt = question_open(stream)
     turn = TurnInput(
         turn_id=stream.pk,
