@@ -93,7 +93,7 @@ class Producer:
             if stream:
                 stream_abort(stream, ended="failed", last_n=self._n)
             self._callbacks.failed()
-        except DATABASE_FAULTS as cause:
+        except (*DATABASE_FAULTS, ProblemError) as cause:
             # The sweeper ends it once the database is back.
             log.warning("stream.left_to_sweeper", cause=type(cause).__name__)
 
