@@ -76,8 +76,8 @@ class ModelServer(ThreadingHTTPServer):
     status (`status=`, `message=`, `headers=`), no_response_format (400 until the request goes without one), stall
     (`seconds=`, `where="headers"|"body"`), drip (`seconds=` between bytes), drop (`where=`; `reset=True` by RST),
     oversize (`size=` bytes), malformed (an envelope cut off), html, refusal, filtered, empty (no choices), null;
-    for requests with `stream`: slow (`seconds=` before each chunk of ten characters), pause (once, after `size=` chunks,
-    for `seconds=` or until `released`), break_off (after `size=` chunks, `where="cut"|"error"|"garbage"|"stall"`).
+    for requests with `stream`: slow (`seconds=` before each chunk of ten characters), pause (`seconds=` after `size=`
+    chunks, or until `released`), break_off (after `size=` chunks, `where="cut"|"error"|"garbage"|"stall"`).
     """
 
     daemon_threads = True

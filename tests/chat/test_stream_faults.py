@@ -1,24 +1,19 @@
 """What can go wrong while an answer streams: the provider, the database, too many at once."""
 
 import json
-import re
-import signal
 import sqlite3
-import time
 from contextlib import closing, contextmanager
 
 import pytest
 
 from tests.chat.asking import QUESTION, answer_of, problem_of
 from tests.chat.streaming import (
-    BLOCKS,
     blocks_of,
     chunks_until,
     draft_of,
     ended_badly,
     ended_well,
     eventually,
-    events_of,
     model_env,
     paused_stream,
     recorded_answer,
@@ -29,7 +24,7 @@ from tests.chat.streaming import (
 )
 from tests.model_server import REFUSAL
 from tests.services.gunicorn import Gunicorn
-from tests.services.sse import stream_post, stream_resume
+from tests.services.sse import stream_post
 
 BODY = {"question": QUESTION}
 TIMEOUT_MS = "1500"
@@ -122,7 +117,9 @@ def test_what_is_no_valid_draft_comes_as_a_whole_and_repaired(server, model_serv
 
 def test_what_breaks_after_valid_blocks_keeps_them_first(server, model_server):
     whole = json.dumps(draft_of(4))
-    model_server.reply("text", text=whole.replace('"text": "The nosing of part 3', '"text": nan, "x": "The nosing of part 3'))
+    model_server.reply(
+        "text", text=whole.replace('"text": "The nosing of part 3', '"text": nan, "x": "The nosing of part 3')
+    )
     stream = stream_post(server, question=QUESTION)
     answer = ended_well(stream.collect())
     assert blocks_of(stream.events) == draft_of(4)["blocks"][:3]

@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from contextlib import closing, suppress
+from itertools import pairwise
 
 import httpx
 import pytest
@@ -54,7 +55,7 @@ def raw_of(texts, *, end="\n\n", done=True, before="data: ") -> bytes:
 
 def cut(raw, places) -> list:
     at = sorted({place % (len(raw) + 1) for place in places} | {0, len(raw)})
-    return [raw[a:b] for a, b in zip(at, at[1:], strict=False)]
+    return [raw[a:b] for a, b in pairwise(at)]
 
 
 TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), max_size=8)
@@ -74,7 +75,8 @@ def test_a_reply_byte_by_byte():
 
 
 def test_what_is_no_data_is_passed_over():
-    raw = f": hello\nevent: message\nid: 7\nretry: 10\n\n\ndata: {event('a')}\n\nevent: ping\n\nunknown\n\ndata: [DONE]\n\n"
+    raw = f": hello\nevent: message\nid: 7\nretry: 10\n\n\ndata: {event('a')}\n\nevent: ping\n\nunknown\n\n"
+    raw += "data: [DONE]\n\n"
     assert read(raw.encode())[1] == "a"
 
 
@@ -134,7 +136,12 @@ def test_a_refusal_is_no_text():
 
 @pytest.mark.parametrize(
     ("usage", "counts"),
-    [(USAGE, (3, 4)), (None, (None, None)), ([], (None, None)), ({"prompt_tokens": -1, "completion_tokens": True}, (None, None))],
+    [
+        (USAGE, (3, 4)),
+        (None, (None, None)),
+        ([], (None, None)),
+        ({"prompt_tokens": -1, "completion_tokens": True}, (None, None)),
+    ],
 )
 def test_only_plausible_counts_of_tokens_are_taken(usage, counts):
     assert usage_counts(usage) == counts

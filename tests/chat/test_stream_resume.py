@@ -2,10 +2,12 @@
 
 import random
 import signal
+import sqlite3
 import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import lru_cache
 
 import pytest
@@ -157,13 +159,10 @@ def test_after_the_stream_is_forgotten_the_recorded_answer_is_given(gunicorn_ser
 
 def rows_age(server: Gunicorn, turn_id: str) -> None:
     """Lets eleven minutes pass for a stream."""
-    import sqlite3
-    from contextlib import closing
-
+    past = "strftime('%Y-%m-%d %H:%M:%f', 'now', '-11 minutes')"
     with closing(sqlite3.connect(server.var / "onesource.sqlite3", timeout=10)) as database, database:
-        past = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', '-11 minutes')".replace("%%", "%")
-        database.execute(f"UPDATE chat_stream SET started_at = {past} WHERE turn_id = ?", [uuid.UUID(turn_id).hex])
-        database.execute(f"UPDATE chat_stream_event SET created_at = {past} WHERE turn_id = ?", [uuid.UUID(turn_id).hex])
+        for table, column in {"chat_stream": "started_at", "chat_stream_event": "created_at"}.items():
+            database.execute(f"UPDATE {table} SET {column} = {past} WHERE turn_id = ?", [uuid.UUID(turn_id).hex])
 
 
 def wait_swept(server: Gunicorn, turn_id: str) -> None:

@@ -2,8 +2,11 @@
 
 import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
+from redis import Redis
 
 from tests.chat.asking import QUESTION, problem_of
 from tests.chat.streaming import (
@@ -11,10 +14,9 @@ from tests.chat.streaming import (
     draft_of,
     ended_badly,
     ended_well,
-    eventually,
     events_of,
+    eventually,
     model_env,
-    paused,
     paused_stream,
     recorded_answer,
     resumed,
@@ -175,7 +177,9 @@ def test_a_session_deleted_while_it_streams_keeps_no_text(request, gunicorn_serv
     assert (aborted["ended"], aborted["question"]) == ("session_deleted", kinds[0][1]["question"])
     assert "answer" not in aborted
     assert not held(server, request, store, turn_id)
-    sealed = [bytes(row) for (row,) in rows(server, "SELECT sealed FROM chat_stream WHERE session_id = %s", key(session_id))]
+    sealed = [
+        bytes(row) for (row,) in rows(server, "SELECT sealed FROM chat_stream WHERE session_id = %s", key(session_id))
+    ]
     assert set(sealed) <= {b""}
     assert not rows(server, "SELECT 1 FROM turn_content WHERE session_id = %s", key(session_id))
     assert PLANTED not in server.logs()
@@ -201,8 +205,26 @@ def key(text: str) -> str:
 def held(server: Gunicorn, request, store: str, turn_id: str) -> int:
     """How many events of the stream are in its buffer."""
     if store == "redis":
-        from redis import Redis
-
         with Redis(port=request.getfixturevalue("redis_server").port) as client:
             return sum(client.zcard(name) for name in client.scan_iter(f"*{turn_id}*") if client.type(name) == b"zset")
     return len(rows(server, "SELECT n FROM chat_stream_event WHERE turn_id = %s", key(turn_id)))
+
+
+def test_a_session_deleted_while_its_turn_is_recorded_locks_nobody_out(gunicorn_server, model_server, postgres_server):
+    server = gunicorn_server(model_env(model_server), workers=1, database_url=postgres_server.database_create())
+    stream = paused_stream(server, model_server, 2)
+    started = stream.events[0].data
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with psycopg.connect(server.env["DATABASE_URL"]) as holding, ThreadPoolExecutor(1) as pool:
+        # Both have to get past this row, each with the locks that it has by then.
+        holding.execute("SELECT 1 FROM chat_stream WHERE turn_id = %s FOR UPDATE", [started["turn_id"]])
+        model_server.released.set()
+        eventually(lambda: rows(server, waiting)[0][0] == 1)
+        deleting = pool.submit(server.request, "DELETE", f"/chat/sessions/{started['session_id']}")
+        eventually(lambda: rows(server, waiting)[0][0] == 2)
+        holding.rollback()
+        assert deleting.result().status == 204
+    assert ended_well(stream.collect())["blocks"] == draft_of()["blocks"]
+    kinds = [kind for kind, _ in events_of(server, started["session_id"])]
+    assert kinds == ["turn.started", "turn.completed", "session.deleted"]
+    assert not rows(server, "SELECT 1 FROM turn_content WHERE session_id = %s", started["session_id"])

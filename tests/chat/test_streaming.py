@@ -165,7 +165,7 @@ def test_many_streams_at_once_do_not_mix(server, model_server: ModelServer):
 
 
 def test_texts_are_sent_as_they_are(server, model_server):
-    text = "R\u0101 \U0001f6a7 \u2028 line\nbreak \\frac{1}{2} \"quoted\" data: x\n\nevent: answer"
+    text = 'R\u0101 \U0001f6a7 \u2028 line\nbreak \\frac{1}{2} "quoted" data: x\n\nevent: answer'
     model_server.reply(answer={**draft_of(1), "blocks": [{"type": "markdown", "text": text}]})
     stream = stream_post(server, question=QUESTION)
     answer = ended_well(stream.collect())
