@@ -100,9 +100,9 @@ def _end_erased(stream: Stream, question: str, salt: bytes) -> bool:
     """The session was erased while the turn ran: that it ended stays as evidence, nothing of its texts does."""
     try:
         with transaction.atomic():
-            stream_claim(stream.pk, status=Stream.Status.ABORTED, last_n=None)
             session = Session.objects.filter(pk=stream.session_id)
             session.update(event_count=F("event_count") + 1)
+            stream_claim(stream.pk, status=Stream.Status.ABORTED, last_n=None)
             event_record(
                 kind=actions.TURN_ABORTED,
                 stream=f"session:{stream.session_id}",
@@ -121,5 +121,7 @@ def _end_erased(stream: Stream, question: str, salt: bytes) -> bool:
             buffer_delete(stream.pk)
             Stream.objects.filter(pk=stream.pk).update(sealed=b"")
     except TurnEnded:
+        # What its producer has sent since then, unaware of it, must go as well.
+        buffer_delete(stream.pk)
         return False
     return True
