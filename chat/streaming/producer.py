@@ -25,6 +25,8 @@ from onesource.errors import ProblemError, problem_body, problem_of
 log = structlog.get_logger(__name__)
 WATCH_SECONDS = 0.5
 HEARTBEAT_SECONDS = 2.0
+# A database that is away may take its whole timeout to say so, and the reply is not read meanwhile.
+AWAY_SECONDS = 5.0
 DATABASE_FAULTS = (DatabaseError, InterfaceError)
 
 
@@ -126,6 +128,7 @@ class Producer:
         except DATABASE_FAULTS as error:
             # The provider's reply is not thrown away for that: the database may be back when it is to be recorded.
             log.warning("stream.unwatched", cause=type(error).__name__)
+            self._looked_at = time.monotonic() + AWAY_SECONDS
         finally:
             connection_lend()
 
