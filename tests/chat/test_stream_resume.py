@@ -8,7 +8,6 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import lru_cache
 
 import pytest
 from redis import Redis
@@ -36,29 +35,27 @@ from tests.services.sse import EventStream, stream_post, stream_resume
 ATTEMPTS = 40
 
 
-@pytest.fixture(scope="module")
-def databases(postgres_server):
-    """One for each pair of servers, which have secrets of their own."""
-    return lru_cache(lambda pair: postgres_server.database_create())
-
-
-def store_env(request, model_server, store: str) -> dict[str, str]:
-    more = {} if store == "database" else {"REDIS_URL": request.getfixturevalue("redis_server").url}
-    return model_env(model_server, **more)
-
-
 @pytest.fixture(params=["database", "redis"])
 def server(request, gunicorn_server, model_server) -> Gunicorn:
-    """Two workers."""
-    return gunicorn_server(store_env(request, model_server, request.param))
+    """Two workers, with Redis and without."""
+    more = {} if request.param == "database" else {"REDIS_URL": request.getfixturevalue("redis_server").url}
+    return gunicorn_server(model_env(model_server, **more))
 
 
-@pytest.fixture(params=["database", "redis"])
-def pair(request, gunicorn_server, model_server, databases) -> tuple[Gunicorn, Gunicorn]:
+@pytest.fixture(scope="module")
+def mortal_redis():
+    need("redis")
+    server = redis_start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def pair(gunicorn_server, model_server_running, postgres_server, mortal_redis) -> tuple[Gunicorn, Gunicorn]:
     """Two servers of one worker on one PostgreSQL: what one has begun is elsewhere for the other."""
-    env, database = store_env(request, model_server, request.param), databases(request.param)
-    first = gunicorn_server(env, workers=1, database_url=database)
-    second = gunicorn_server({**env, "VAR_DIR": first.env["VAR_DIR"]}, workers=1, database_url=database)
+    env, database = model_env(model_server_running, REDIS_URL=mortal_redis.url), postgres_server.database_create()
+    first = gunicorn_server(env, workers=1, database_url=database, fresh=True)
+    second = gunicorn_server({**env, "VAR_DIR": first.env["VAR_DIR"]}, workers=1, database_url=database, fresh=True)
     return first, second
 
 
@@ -177,24 +174,24 @@ def wait_swept(server: Gunicorn, turn_id: str) -> None:
         )
 
 
-@pytest.fixture
-def mortal_redis():
-    need("redis")
-    server = redis_start()
-    yield server
-    server.stop()
+def test_a_redis_that_comes_back_empty_costs_no_event(pair, model_server, mortal_redis):
+    first, second = pair
+    stream = paused_stream(first, model_server, 4)
+    with Redis(port=mortal_redis.port) as client:
+        client.flushall()
+    behind = stream_resume(second, stream.turn_id, 2, token=first.token)
+    behind.events = stream.events[:2]
+    model_server.released.set()
+    assert len(blocks_of(stream.collect())) == BLOCKS
+    answer = ended_well(behind.collect())
+    assert answer["blocks"] == draft_of()["blocks"]
 
 
-@pytest.fixture
-def redis_pair(gunicorn_server, model_server, databases, mortal_redis):
-    env, database = model_env(model_server, REDIS_URL=mortal_redis.url), databases(mortal_redis.url)
-    first = gunicorn_server(env, workers=1, database_url=database, fresh=True)
-    second = gunicorn_server({**env, "VAR_DIR": first.env["VAR_DIR"]}, workers=1, database_url=database, fresh=True)
-    return first, second
+# Redis is gone from here on.
 
 
-def test_a_redis_that_dies_costs_no_event(redis_pair, model_server, mortal_redis):
-    first, second = redis_pair
+def test_a_redis_that_dies_costs_no_event(pair, model_server, mortal_redis):
+    first, second = pair
     stream = paused_stream(first, model_server, 4)
     watched = resumed(second, stream, token=first.token)
     mortal_redis.process.popen.kill()
@@ -210,22 +207,10 @@ def test_a_redis_that_dies_costs_no_event(redis_pair, model_server, mortal_redis
     assert blocks_of(late.events) == draft_of()["blocks"]
 
 
-def test_a_redis_that_comes_back_empty_costs_no_event(redis_pair, model_server, mortal_redis):
-    first, second = redis_pair
-    stream = paused_stream(first, model_server, 4)
-    with Redis(port=mortal_redis.port) as client:
-        client.flushall()
-    behind = stream_resume(second, stream.turn_id, 2, token=first.token)
-    behind.events = stream.events[:2]
-    model_server.released.set()
-    assert len(blocks_of(stream.collect())) == BLOCKS
-    answer = ended_well(behind.collect())
-    assert answer["blocks"] == draft_of()["blocks"]
-
-
-@pytest.mark.parametrize("whom", ["master", "workers"])
-def test_a_graceful_stop_lets_a_running_stream_end(gunicorn_server, model_server, whom):
-    server = gunicorn_server(model_env(model_server), workers=2, fresh=True)
+@pytest.mark.parametrize("whom", ["workers", "master"])
+def test_a_graceful_stop_lets_a_running_stream_end(stopping, model_server, whom):
+    server = stopping
+    server.wait_workers()
     watched = paused_stream(server, model_server, 3)
     dropped = paused_stream(server, model_server, 3)
     dropped.drop(reset=True)
@@ -234,7 +219,11 @@ def test_a_graceful_stop_lets_a_running_stream_end(gunicorn_server, model_server
     else:
         workers_signal(server, signal.SIGTERM)
     threading.Timer(1, model_server.released.set).start()
-    answer = ended_well(watched.collect())
-    assert answer["blocks"] == draft_of()["blocks"]
+    assert ended_well(watched.collect())["blocks"] == draft_of()["blocks"]
     for stream in (watched, dropped):
         assert turn_ended(server, stream)[0] == "turn.completed"
+
+
+@pytest.fixture(scope="module")
+def stopping(gunicorn_server, model_server_running) -> Gunicorn:
+    return gunicorn_server(model_env(model_server_running), workers=1, fresh=True)

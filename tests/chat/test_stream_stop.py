@@ -40,13 +40,16 @@ def model_done(model_server):
 
 @pytest.fixture
 def server(gunicorn_server, model_server) -> Gunicorn:
-    return gunicorn_server(model_env(model_server), workers=1)
+    """One that does not wait long for clients to come back."""
+    return gunicorn_server(model_env(model_server, STREAM_RESUME_SECONDS="1"), workers=1)
 
 
 @pytest.fixture
 def elsewhere(gunicorn_server, model_server, server) -> Gunicorn:
     """Another process on the same database."""
-    return gunicorn_server(model_env(model_server, VAR_DIR=server.env["VAR_DIR"]), workers=1)
+    return gunicorn_server(
+        {**model_env(model_server, STREAM_RESUME_SECONDS="1"), "VAR_DIR": server.env["VAR_DIR"]}, workers=1
+    )
 
 
 def stop(server: Gunicorn, turn_id: str, **options) -> Reply:
@@ -128,36 +131,33 @@ def test_the_next_turn_follows_a_stopped_one(server, model_server):
     assert "part 0" in json.dumps(model_server.bodies[-1]["messages"])
 
 
-@pytest.fixture
-def impatient(gunicorn_server, model_server) -> Gunicorn:
-    return gunicorn_server(model_env(model_server, STREAM_RESUME_SECONDS="1"), workers=1)
-
-
-def test_a_stream_that_nobody_watches_is_called_off_and_recorded(impatient, model_server):
+def test_a_stream_that_nobody_watches_is_called_off_and_recorded(server, model_server):
     # It has to write for the server to see that nobody reads.
     draft = draft_of(60)
     model_server.reply("slow", answer=draft, seconds=0.02)
-    stream = stream_post(impatient, question=QUESTION)
+    stream = stream_post(server, question=QUESTION)
     stream.until("block", 2)
     stream.drop(reset=True)
-    kind, facts = turn_ended(impatient, stream)
+    kind, facts = turn_ended(server, stream)
     assert (kind, facts["ended"]) == ("turn.aborted", "abandoned")
     eventually(lambda: model_server.disconnects == 1)
-    again = resumed(impatient, stream)
+    again = resumed(server, stream)
     answer = ended_well(again.collect())
-    assert recorded_answer(impatient, answer["meta"]["session_id"]) == answer
+    assert recorded_answer(server, answer["meta"]["session_id"]) == answer
     sent = [event for event in again.events if event.event == "block"]
     assert 2 <= len(sent) < len(draft["blocks"])
     assert "TRUNCATED" in answer["meta"]["repair_codes"]
 
 
-def test_a_stream_that_is_watched_again_in_time_goes_on(impatient, model_server):
-    stream = paused_stream(impatient, model_server, 2)
-    again = resumed(impatient, stream)
+def test_a_stream_that_is_watched_elsewhere_goes_on(server, elsewhere, model_server):
+    draft = draft_of(40)
+    model_server.reply("slow", answer=draft, seconds=0.02)
+    stream = stream_post(server, question=QUESTION)
+    stream.until("block", 2)
+    again = resumed(elsewhere, stream, token=server.token)
     stream.drop(reset=True)
-    again.next(0.01) if again.ended else None
-    model_server.released.set()
-    assert len(ended_well(again.collect())["blocks"]) == BLOCKS
+    assert ended_well(again.collect())["blocks"] == draft["blocks"]
+    assert turn_ended(server, stream)[0] == "turn.completed"
 
 
 @pytest.mark.parametrize("store", ["database", "redis"])
