@@ -39,7 +39,8 @@ def stream_claim(turn_id: uuid.UUID, *, status: str, last_n: int | None, heartbe
     """
     running = Stream.objects.filter(pk=turn_id, status=Stream.Status.RUNNING)
     if heartbeat is not None:
-        running = running.filter(heartbeat_at=heartbeat)
+        # Not by equality: SQLite compares texts, and its clock writes fewer digits than Django.
+        running = running.filter(heartbeat_at__lte=heartbeat)
     if not running.update(status=status, last_n=last_n):
         raise TurnEnded()
 
