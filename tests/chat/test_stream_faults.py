@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
 import pytest
@@ -145,10 +146,11 @@ def locked(server: Gunicorn):
 def test_an_answer_that_cannot_be_recorded_is_not_given_and_its_end_is_recorded_later(gunicorn_server, model_server):
     server = gunicorn_server(model_env(model_server), workers=1)
     stream = paused_stream(server, model_server, 3, headers={"Idempotency-Key": "unrecorded"})
-    with locked(server):
+    with locked(server), ThreadPoolExecutor(1) as pool:
         model_server.released.set()
+        refusal = pool.submit(stream_post, server, question=QUESTION)
         problem = ended_badly(stream.collect(60))
-        refused = stream_post(server, question=QUESTION).problem()
+        refused = refusal.result().problem()
     assert (problem["status"], problem["code"]) == (503, "database_unavailable")
     # Before a stream has begun it is an ordinary error.
     problem_of(refused, 503, "database_unavailable")
