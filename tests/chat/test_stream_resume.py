@@ -1,5 +1,6 @@
 """Streams that are dropped and resumed, on the same worker and on others: no event twice, none left out."""
 
+import os
 import random
 import signal
 import sqlite3
@@ -32,8 +33,6 @@ from tests.services.gunicorn import Gunicorn
 from tests.services.redis import redis_start
 from tests.services.sse import EventStream, stream_post, stream_resume
 
-ATTEMPTS = 40
-
 
 @pytest.fixture(params=["database", "redis"])
 def server(request, gunicorn_server, model_server) -> Gunicorn:
@@ -60,9 +59,13 @@ def pair(gunicorn_server, model_server_running, postgres_server, mortal_redis) -
 
 
 def other_worker(server: Gunicorn, stream: EventStream) -> EventStream:
-    """The stream resumed on a worker that did not begin it; the kernel deals the connections out."""
-    for _ in range(ATTEMPTS):
-        again = resumed(server, stream)
+    """The stream resumed on the worker that did not begin it: while one of the two stands still, the other accepts."""
+    for pid in server.worker_pids():
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            again = resumed(server, stream)
+        finally:
+            os.kill(pid, signal.SIGCONT)
         if tailed_elsewhere(server, again):
             return again
         again.drop(reset=True)

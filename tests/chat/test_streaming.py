@@ -28,7 +28,7 @@ from tests.services.sse import stream_post
 
 @pytest.fixture
 def server(gunicorn_server, model_server) -> Gunicorn:
-    return gunicorn_server(model_env(model_server))
+    return gunicorn_server(model_env(model_server), workers=1)
 
 
 def total(server: Gunicorn, name: str) -> float:
