@@ -44,13 +44,14 @@ def turn_record(
 ) -> Recorded:
     """Event, facts, encrypted content and the session's counters in one transaction; the hot store after it.
 
-    `settle` runs first in the transaction and may raise to take it back: somebody else has ended this turn.
+    `settle` runs in the transaction and may raise to take it back: somebody else has ended this turn. The session's
+    row is locked before the stream's, as it is where a session is deleted, or the two would wait for each other.
     """
     now = timezone.now()
     with _recording(), transaction.atomic():
+        session = _session_advance(turn, now)
         if settle:
             settle()
-        session = _session_advance(turn, now)
         seq = session.turn_count
         times = _times(turn, drafted, started)
         answer = _answer(turn, drafted, seq, times)

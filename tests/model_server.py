@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -79,6 +79,12 @@ class ModelServer(ThreadingHTTPServer):
     (`where=`; `reset=True` by RST), oversize (`size=` bytes), malformed (an envelope cut off), html, refusal, filtered,
     empty (no choices), null; for requests with `stream`: slow (`seconds=` before each chunk of ten characters),
     break_off (after `size=` chunks, `where="cut"|"error"|"garbage"|"stall"`).
+    Modes: good (a JSON draft, or `answer=`), text (`text=` as it is), prose, half (JSON cut off, finish_reason length),
+    status (`status=`, `message=`, `headers=`), no_response_format (400 until the request goes without one), stall
+    (`seconds=`, `where="headers"|"body"`), drip (`seconds=` between bytes), drop (`where=`; `reset=True` by RST),
+    oversize (`size=` bytes), malformed (an envelope cut off), html, refusal, filtered, empty (no choices), null;
+    for requests with `stream`: slow (`seconds=` before each chunk of ten characters), pause (`seconds=` after `size=`
+    chunks, or until `released`), break_off (after `size=` chunks, `where="cut"|"error"|"garbage"|"stall"`).
     """
 
     daemon_threads = True
@@ -89,6 +95,7 @@ class ModelServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
         self.requests: list[Received] = []
         self.disconnects = 0
+        self.answering = 0
         self.released = threading.Event()
         self._lock = threading.Lock()
         self._plan = Plan()
@@ -161,6 +168,17 @@ class ModelServer(ThreadingHTTPServer):
         with self._lock:
             self.disconnects += 1
 
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Counts as an answer that is being given."""
+        with self._lock:
+            self.answering += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.answering -= 1
+
     def shutdown_request(self, request: Any) -> None:
         """Closes without the base class's shutdown(): after a FIN a reset would come too late."""
         self.close_request(request)
@@ -206,8 +224,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         plan = self.server.plan_next(received)
         try:
-            self.wait(plan.delay)
-            MODES[plan.mode](self, plan, body if isinstance(body, dict) else {})
+            with self.server.busy():
+                self.wait(plan.delay)
+                MODES[plan.mode](self, plan, body if isinstance(body, dict) else {})
         except OSError:
             self.server.disconnected()
             self.close_connection = True
@@ -359,6 +378,8 @@ def _stream(handler: _Handler, plan: Plan) -> None:
     for number, event in enumerate(_events(plan)):
         if plan.mode == "slow":
             handler.wait(plan.seconds)
+        if plan.mode == "pause" and number == plan.size:
+            handler.wait(plan.seconds)
         if plan.mode == "break_off" and number == plan.size:
             _broken_off(handler, plan)
             return
@@ -408,6 +429,7 @@ MODES: dict[str, Mode] = {
     "text": _good,
     "slow": _good,
     "echo": _echo,
+    "pause": _good,
     "break_off": _good,
     "prose": _prose,
     "half": _half,

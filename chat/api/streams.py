@@ -79,6 +79,8 @@ class StreamView(APIView):
     """Resume a stream after the event named by Last-Event-ID, on whichever worker; 204 when there is nothing more."""
 
     renderer_classes = [EventStreamRenderer, JSONRenderer]
+    # Not HEAD, which Django would answer by a GET: of a running stream, with all that it waits for.
+    http_method_names = ["get", "options"]
 
     @extend_schema(
         operation_id="chat_turn_stream",

@@ -39,12 +39,13 @@ class BlockSink(TextSink):
         if self.first_text_at is None:
             self.first_text_at = time.perf_counter()
         self._parts.append(delta)
+        # Before a block is sent: the turn's end may be on record already, with those that were sent until then.
+        self._watch()
         for index, block in self._scanner.feed(delta) if self._scanner else ():
             if not self._emit(index, block):
                 self._scanner = None
                 break
             self.blocks.append(block)
-        self._watch()
 
     def tick(self) -> None:
         self._watch()

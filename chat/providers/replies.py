@@ -132,15 +132,24 @@ def _drain(parts: Iterator[bytes]) -> None:
 
 
 def _lines(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """Lines at CR, LF or CRLF, as the event-stream format has them; a part may end anywhere."""
-    rest = b""
+    """Lines at CR, LF or CRLF, as the event-stream format has them; a part may end anywhere.
+
+    A CRLF that is cut in two gives an empty line more, which means nothing here.
+    """
+    held: list[bytes] = []
+    size = 0
     for part in parts:
-        *lines, rest = (rest + part).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        if len(rest) > BODY_LIMIT:
+        first, *others = part.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        held.append(first)
+        size += len(first)
+        if others:
+            yield b"".join(held)
+            yield from others[:-1]
+            held, size = others[-1:], len(others[-1])
+        if size > BODY_LIMIT:
             raise ProviderError("oversize", retryable=False)
-        yield from lines
-    if rest:
-        yield rest
+    if size:
+        yield b"".join(held)
 
 
 def usage_counts(usage: Any) -> tuple[int | None, int | None]:

@@ -9,12 +9,15 @@ import contextvars
 import ssl
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import httpcore
 import httpx
 
 TICK_SECONDS = 0.25
+# There are no ticks while a connection is made, and a producer that gives no sign of life is taken for dead.
+CONNECT_SECONDS = 4.0
 _deadline: contextvars.ContextVar[float] = contextvars.ContextVar("provider_deadline")
 _tick: contextvars.ContextVar[Callable[[], None] | None] = contextvars.ContextVar("provider_tick", default=None)
 
@@ -41,11 +44,10 @@ class _DeadlineStream(httpcore.NetworkStream):
             return self._stream.read(max_bytes, _left(timeout))
         while True:
             tick()
-            try:
-                return self._stream.read(max_bytes, min(_left(timeout), TICK_SECONDS))
-            except httpcore.ReadTimeout:
-                # Either the tick's or the budget's; _left raises for the latter.
-                continue
+            # Raises when the budget is used up; what the read raises after that is the tick's.
+            left = _left(timeout)
+            with suppress(httpcore.ReadTimeout):
+                return self._stream.read(max_bytes, min(left, TICK_SECONDS))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, _left(timeout))
@@ -56,7 +58,9 @@ class _DeadlineStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, _left(timeout)))
+        return _DeadlineStream(
+            self._stream.start_tls(ssl_context, server_hostname, min(_left(timeout), CONNECT_SECONDS))
+        )
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
@@ -75,7 +79,9 @@ class _DeadlineBackend(httpcore.NetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         return _DeadlineStream(
-            self._backend.connect_tcp(host, port, _left(timeout), local_address, socket_options=socket_options)
+            self._backend.connect_tcp(
+                host, port, min(_left(timeout), CONNECT_SECONDS), local_address, socket_options=socket_options
+            )
         )
 
     def connect_unix_socket(

@@ -6,7 +6,7 @@ when one of the two holds it: a turn whose worker dies is recorded with what was
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -35,23 +35,43 @@ class Emitted:
     data: dict[str, Any]
 
 
-def buffer_append(turn_id: uuid.UUID, emitted: Emitted) -> None:
-    """Raises StoreAway when neither Redis nor the database takes it."""
-    sealed = _seal(turn_id, emitted)
+def buffer_append(turn_id: uuid.UUID, emitted: Emitted, *, earlier: Sequence[Emitted] = ()) -> None:
+    """Raises StoreAway when neither Redis nor the database takes it.
+
+    A store that lacks some of the `earlier` events gets them again: Redis may have gone, or come back empty, and
+    whoever reads one of the two must find no gap.
+    """
+    sealed = {_seal(turn_id, emitted): emitted.n}
 
     def push(client: Any) -> None:
-        pipeline = client.pipeline(transaction=True)
-        pipeline.zadd(_key(turn_id), {sealed: emitted.n})
-        pipeline.expire(_key(turn_id), KEPT_SECONDS)
-        pipeline.execute()
+        if _push(client, turn_id, sealed) < emitted.n and earlier:
+            _push(client, turn_id, _sealed_all(turn_id, earlier) | sealed, anew=True)
 
     try:
         _redis(push)
     except StoreAway:
+        if settings.REDIS_URL:
+            sealed = _sealed_all(turn_id, earlier) | sealed
+        rows = [StreamEvent(turn_id=turn_id, n=n, sealed=element) for element, n in sealed.items()]
         try:
-            StreamEvent.objects.create(turn_id=turn_id, n=emitted.n, sealed=sealed)
+            StreamEvent.objects.bulk_create(rows, ignore_conflicts=True)
         except (DatabaseError, InterfaceError) as error:
             raise StoreAway(type(error).__name__) from error
+
+
+def _sealed_all(turn_id: uuid.UUID, events: Sequence[Emitted]) -> dict[bytes, int]:
+    return {_seal(turn_id, emitted): emitted.n for emitted in events}
+
+
+def _push(client: Any, turn_id: uuid.UUID, sealed: dict[bytes, int], *, anew: bool = False) -> int:
+    """How many events are held now."""
+    pipeline = client.pipeline(transaction=True)
+    if anew:
+        pipeline.delete(_key(turn_id))
+    pipeline.zadd(_key(turn_id), sealed)
+    pipeline.expire(_key(turn_id), KEPT_SECONDS)
+    pipeline.zcard(_key(turn_id))
+    return int(pipeline.execute()[-1])
 
 
 def buffer_read(turn_id: uuid.UUID, after: int = 0) -> list[Emitted]:

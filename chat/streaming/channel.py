@@ -37,6 +37,10 @@ class Channel:
             self._changed.wait_for(lambda: self._closed or (self._events and self._events[-1].n > n), seconds)
             return [emitted for emitted in self._events if emitted.n > n], not self._closed
 
+    def all(self) -> list[Emitted]:
+        with self._changed:
+            return list(self._events)
+
     def attach(self) -> None:
         with self._changed:
             self._watchers += 1

@@ -39,7 +39,8 @@ def stream_claim(turn_id: uuid.UUID, *, status: str, last_n: int | None, heartbe
     """
     running = Stream.objects.filter(pk=turn_id, status=Stream.Status.RUNNING)
     if heartbeat is not None:
-        running = running.filter(heartbeat_at=heartbeat)
+        # Not by equality: SQLite compares texts, and its clock writes fewer digits than Django.
+        running = running.filter(heartbeat_at__lte=heartbeat)
     if not running.update(status=status, last_n=last_n):
         raise TurnEnded()
 
@@ -60,7 +61,9 @@ def stream_abort(stream: Stream, *, ended: str, last_n: int | None = None, heart
     """Records a turn as aborted, with the blocks that were sent. False when somebody else has recorded its end."""
     events = buffer_read(stream.pk)
     if last_n is None:
-        last_n = (events[-1].n if events else 1) + 1
+        last = events[-1] if events else None
+        # An `error` that was sent stays the last event.
+        last_n = 2 if last is None else last.n if last.event == "error" else last.n + 1
     question, salt = question_open(stream)
     turn = TurnInput(
         turn_id=stream.pk,
@@ -98,9 +101,9 @@ def _end_erased(stream: Stream, question: str, salt: bytes) -> bool:
     """The session was erased while the turn ran: that it ended stays as evidence, nothing of its texts does."""
     try:
         with transaction.atomic():
-            stream_claim(stream.pk, status=Stream.Status.ABORTED, last_n=None)
             session = Session.objects.filter(pk=stream.session_id)
             session.update(event_count=F("event_count") + 1)
+            stream_claim(stream.pk, status=Stream.Status.ABORTED, last_n=None)
             event_record(
                 kind=actions.TURN_ABORTED,
                 stream=f"session:{stream.session_id}",
@@ -119,5 +122,7 @@ def _end_erased(stream: Stream, question: str, salt: bytes) -> bool:
             buffer_delete(stream.pk)
             Stream.objects.filter(pk=stream.pk).update(sealed=b"")
     except TurnEnded:
+        # What its producer has sent since then, unaware of it, must go as well.
+        buffer_delete(stream.pk)
         return False
     return True

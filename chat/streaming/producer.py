@@ -26,6 +26,8 @@ from onesource.errors import ProblemError, problem_body, problem_of
 log = structlog.get_logger(__name__)
 WATCH_SECONDS = 0.5
 HEARTBEAT_SECONDS = 2.0
+# A database that is away may take its whole timeout to say so, and the reply is not read meanwhile.
+AWAY_SECONDS = 5.0
 DATABASE_FAULTS = (DatabaseError, InterfaceError)
 
 
@@ -88,13 +90,14 @@ class Producer:
             problem = ProblemError("The fault is recorded under the request_id.")
         else:
             log.warning("stream.not_answered", code=problem.code, cause=type(error.__cause__ or error).__name__)
+        # Before the client hears of it, whose next try may come at once.
+        with suppress(*DATABASE_FAULTS):
+            self._callbacks.failed()
         self._emit("error", problem_body(problem, self._request_id))
         try:
             stream_abort(Stream.objects.get(pk=self._turn_id), ended="failed", last_n=self._n)
         except Exception as cause:  # noqa: BLE001  (most likely the database is away, which brought us here)
             log.warning("stream.left_to_sweeper", cause=type(cause).__name__)
-        with suppress(*DATABASE_FAULTS):
-            self._callbacks.failed()
 
     def _emit_block(self, index: int, block: dict[str, Any]) -> bool:
         return self._emit("block", {"index": index, "block": block}, needs_buffer=True)
@@ -102,7 +105,7 @@ class Producer:
     def _emit(self, event: str, data: dict[str, Any], *, needs_buffer: bool = False) -> bool:
         emitted = Emitted(self._n + 1, event, data)
         try:
-            buffer_append(self._turn_id, emitted)
+            buffer_append(self._turn_id, emitted, earlier=self._channel.all())
         except StoreAway as error:
             log.warning("stream.buffer_away", cause=str(error))
             if needs_buffer:
@@ -125,6 +128,7 @@ class Producer:
         except DATABASE_FAULTS as error:
             # The provider's reply is not thrown away for that: the database may be back when it is to be recorded.
             log.warning("stream.unwatched", cause=type(error).__name__)
+            self._looked_at = time.monotonic() + AWAY_SECONDS
         finally:
             connection_lend()
 

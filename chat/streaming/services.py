@@ -2,7 +2,8 @@ import uuid
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from django.db import transaction
+import structlog
+from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -20,6 +21,7 @@ from chat.streaming.ending import TurnEnded, question_seal, stream_abort
 from chat.streaming.producer import Callbacks, producer_start
 from onesource.errors import NotFound, Unavailable
 
+log = structlog.get_logger(__name__)
 # A producer beats every 2 s; one that has not for this long is taken for dead, if it stays so until the next sweep.
 DEAD_SECONDS = 15
 SWEEP_LIMIT = 20
@@ -136,8 +138,17 @@ def streams_sweep(silent_before: dict[uuid.UUID, datetime]) -> dict[uuid.UUID, d
         if silent_before.get(turn_id) == heartbeat and channel_of(turn_id) is None:
             stream = Stream.objects.filter(pk=turn_id).first()
             if stream:
-                stream_abort(stream, ended="worker_died", heartbeat=heartbeat)
+                _end_dead(stream, heartbeat)
     over = Now() - timedelta(seconds=KEPT_SECONDS)
     StreamEvent.objects.filter(created_at__lt=over).delete()
     Stream.objects.filter(started_at__lt=over).exclude(status=Stream.Status.RUNNING).delete()
     return silent
+
+
+def _end_dead(stream: Stream, heartbeat: datetime) -> None:
+    try:
+        stream_abort(stream, ended="orphaned", heartbeat=heartbeat)
+    except (DatabaseError, InterfaceError):
+        raise
+    except Exception as error:
+        log.error("stream.not_ended", turn_id=str(stream.pk), exc_info=error)

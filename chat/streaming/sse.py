@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
 from audit.content import ContentUnreadable
@@ -22,7 +23,6 @@ from onesource.errors import Gone, problem_body
 log = structlog.get_logger(__name__)
 PING = b": ping\n\n"
 PING_SECONDS = 10
-WATCHED_SECONDS = 5
 POLL_SECONDS = 0.1
 # Longer than any turn; a response that outlives it lost sight of its stream.
 LONGEST_SECONDS = 900
@@ -69,10 +69,13 @@ class Tail:
         self._release()
 
     def _all(self) -> Generator[bytes]:
+        if not self._channel:
+            log.info("stream.tailed_elsewhere", after=self._after)
+        if self._after:
+            # The server sends the response's head with its first part, and what is to come may be long in coming.
+            yield PING
         if self._channel:
             yield from self._local(self._channel)
-        else:
-            log.info("stream.tailed_elsewhere", after=self._after)
         if self._channel is None or not self._over:
             yield from self._remote()
 
@@ -154,11 +157,11 @@ class _View:
             self.last_n = stream.last_n if stream else None
             return True
         now = time.monotonic()
-        if now - self._watched_at >= WATCHED_SECONDS:
+        if now - self._watched_at >= min(5, settings.STREAM_RESUME_SECONDS / 3):
             self._watched_at = now
             stream_watched(self._turn_id)
         if stream.heartbeat_at != self._heartbeat:
             self._heartbeat, self._seen_at = stream.heartbeat_at, now
         elif now - self._seen_at > DEAD_SECONDS:
-            stream_abort(stream, ended="worker_died", heartbeat=self._heartbeat)
+            stream_abort(stream, ended="orphaned", heartbeat=self._heartbeat)
         return False

@@ -90,7 +90,7 @@ def test_a_key_in_flight_is_409_that_says_when_to_come_back(owner):
     assert Turn.objects.count() == 1
 
 
-def test_a_key_whose_worker_died_is_taken_over_after_the_budget(owner):
+def test_a_key_whose_orphaned_is_taken_over_after_the_budget(owner):
     post(owner)
     IdempotencyKey.objects.update(turn_id=None)
     age(seconds=51)
