@@ -14,6 +14,7 @@ from audit.models import Event, SubjectAlias
 from flags import snapshot
 from flags.models import Flag, FlagUse, Setting, Switch
 from flags.registry import REGISTRY, Registered, Value, registered
+from flags.selectors import picture_read
 
 STREAM = "flags"
 UNUSED_AFTER = timedelta(days=30)
@@ -85,7 +86,7 @@ def statuses(keys: list[str] | None = None) -> list[Status]:
     last: dict[str, Changed] = {}
     for change in history():
         last.setdefault(change.key, change)
-    picture = snapshot.current()
+    picture = picture_read()
     return [_status(entry, rows.get(entry.key), uses.get(entry.key), last.get(entry.key), picture) for entry in entries]
 
 

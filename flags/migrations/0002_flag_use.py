@@ -4,20 +4,19 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('flags', '0001_initial'),
+        ("flags", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='FlagUse',
+            name="FlagUse",
             fields=[
-                ('key', models.CharField(max_length=100, primary_key=True, serialize=False)),
-                ('evaluated_at', models.DateTimeField()),
+                ("key", models.CharField(max_length=100, primary_key=True, serialize=False)),
+                ("evaluated_at", models.DateTimeField()),
             ],
             options={
-                'db_table': 'flags_use',
+                "db_table": "flags_use",
             },
         ),
     ]
