@@ -48,7 +48,8 @@ def test_a_share_is_given_in_percent(flag_manager: Member) -> None:
 
 
 @pytest.mark.parametrize(("who", "reads", "writes"), [
-    ("owner", 403, 403), ("reviewer", 200, 403), ("operator", 200, 403), ("flag_manager", 200, 200), ("admin", 200, 200),
+    ("owner", 403, 403), ("reviewer", 200, 403), ("operator", 200, 403), ("flag_manager", 200, 200),
+    ("admin", 200, 200),
 ])  # fmt: skip
 def test_who_may(request: pytest.FixtureRequest, who: str, reads: int, writes: int) -> None:
     member: Member = request.getfixturevalue(who)
