@@ -212,3 +212,16 @@ class Setting(RecordedModel):
     def save(self, *args: Any, **kwargs: Any) -> None:
         self.version += 1
         super().save(*args, **kwargs)
+
+
+class FlagUse(models.Model):
+    """When code last asked for a flag. Not a change of it: nothing here is recorded or advances the epoch."""
+
+    key = models.CharField(max_length=100, primary_key=True)
+    evaluated_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "flags_use"
+
+    def __str__(self) -> str:
+        return self.key

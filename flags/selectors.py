@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -8,7 +9,7 @@ from django.db import DatabaseError, InterfaceError
 from audit.services import subject_ref_of
 from flags.models import Flag, FlagsEpoch, Setting, Switch
 from flags.registry import REGISTRY, BadValue, Value
-from flags.snapshot import CohortRule, Rules, SourceAway, Subject
+from flags.snapshot import CohortRule, Rules, Snapshot, SourceAway, Subject, current, pins
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -27,6 +28,14 @@ def epoch_read() -> int:
 
 def rules_read() -> Rules:
     return _reading(lambda: Rules(_cohorts(), _values()))
+
+
+def picture_read() -> Snapshot:
+    """The rows as they are now, for whoever looks at a change just made; with the database away what is in force."""
+    try:
+        return Snapshot(epoch_read(), time.monotonic(), pins(), rules_read())
+    except SourceAway:
+        return current()
 
 
 def _cohorts() -> dict[str, CohortRule]:

@@ -1,9 +1,10 @@
 from django.db import transaction
+from django.utils import timezone
 
 from flags.changes import acting
-from flags.models import Flag, RecordedModel, Setting, Switch
+from flags.models import Flag, FlagUse, RecordedModel, Setting, Switch
 from flags.registry import BadValue, Value, registered
-from flags.snapshot import pins
+from flags.snapshot import pins, used_take
 
 
 class Pinned(BadValue):
@@ -49,6 +50,30 @@ def flag_set(*, key: str, value: Value, actor_ref: str, reason: str, source: str
             row, _ = Setting.objects.select_for_update().get_or_create(key=key)
             row.value_json = value
         row.save()
+
+
+def flag_roll_out(*, key: str, rollout_bp: int, actor_ref: str, reason: str, source: str) -> None:
+    """Opens a cohort flag to a share of all subjects, in hundredths of a percent; the listed keep it.
+
+    Raises UnknownFlag, BadValue, Pinned or ReasonRequired.
+    """
+    if registered(key).type != "cohort":
+        raise BadValue(f"{key} has no cohorts; set it on or off instead")
+    if not 0 <= rollout_bp <= 10_000:
+        raise BadValue("expected a share from 0 to 100 percent")
+    change_check(key, reason)
+    with transaction.atomic(), acting(actor_ref=actor_ref, reason=reason, source=source):
+        row, _ = Flag.objects.select_for_update().get_or_create(name=key)
+        row.everyone = None
+        row.rollout_bp = rollout_bp
+        row.save()
+
+
+def uses_flush() -> None:
+    """Puts down when this process's code last asked for each flag."""
+    now = timezone.now()
+    uses = [FlagUse(key=key, evaluated_at=now) for key in sorted(used_take())]
+    FlagUse.objects.bulk_create(uses, update_conflicts=True, unique_fields=["key"], update_fields=["evaluated_at"])
 
 
 def change_check(key: str, reason: str) -> None:

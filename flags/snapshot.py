@@ -7,15 +7,20 @@ transaction, and the rows are read again only when it moved. With the database a
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Literal
 
 from flags.registry import REGISTRY, Value, registered
 
 FRESH_SECONDS = 0.25
 # After a failed read the database is left alone for this long: each try can cost a connection timeout.
 RETRY_SECONDS = 1.0
+
+
+Decision = Literal["pin", "row", "default", "nobody", "listed", "share"]
 
 
 class SourceAway(Exception):
@@ -45,9 +50,10 @@ class CohortRule:
             return self.everyone
         if subject is None:
             return False
-        if subject.user_id in self.users or not self.groups.isdisjoint(subject.group_ids):
-            return True
-        return bucket(self.salt, key, subject.ref) < self.rollout_bp
+        return self.lists(subject) or bucket(self.salt, key, subject.ref) < self.rollout_bp
+
+    def lists(self, subject: Subject) -> bool:
+        return subject.user_id in self.users or not self.groups.isdisjoint(subject.group_ids)
 
 
 def bucket(salt: str, key: str, subject_ref: str) -> int:
@@ -74,30 +80,52 @@ class Snapshot:
     rules: Rules
 
     def boolean(self, key: str, subject: Subject | None = None) -> bool:
+        _used.add(key)
+        return self._boolean(key, subject)
+
+    def number(self, key: str) -> float:
+        _used.add(key)
+        value = self.pins.get(key, self._value(key))
+        assert isinstance(value, (int, float))
+        return value
+
+    def choice(self, key: str) -> str:
+        _used.add(key)
+        return str(self.pins.get(key, self._value(key)))
+
+    def _boolean(self, key: str, subject: Subject | None) -> bool:
         if key in self.pins:
             return bool(self.pins[key])
         if key in self.rules.cohorts:
             return self.rules.cohorts[key].admits(key, subject)
         return bool(self._value(key))
 
-    def number(self, key: str) -> float:
-        value = self.pins.get(key, self._value(key))
-        assert isinstance(value, (int, float))
-        return value
-
-    def choice(self, key: str) -> str:
-        return str(self.pins.get(key, self._value(key)))
-
     def _value(self, key: str) -> Value:
         value = self.rules.values.get(key)
         return registered(key).default if value is None else value
 
+    def value(self, key: str, subject: Subject | None) -> Value:
+        """A flag or setting as the subject gets it; looking at it so does not count as its use."""
+        if registered(key).is_boolean:
+            return self._boolean(key, subject)
+        return self.pins.get(key, self._value(key))
+
     def evaluate(self, subject: Subject | None) -> dict[str, Value]:
         """Every flag and setting as the subject gets it."""
-        return {
-            key: self.boolean(key, subject) if entry.is_boolean else self.pins.get(key, self._value(key))
-            for key, entry in REGISTRY.items()
-        }
+        return {key: self.value(key, subject) for key in REGISTRY}
+
+    def decided_by(self, key: str, subject: Subject | None) -> Decision:
+        """What `value` rests on."""
+        if key in self.pins:
+            return "pin"
+        rule = self.rules.cohorts.get(key)
+        if rule is None:
+            return "row" if self.rules.values.get(key) is not None else "default"
+        if rule.everyone is not None:
+            return "row"
+        if subject is None:
+            return "nobody"
+        return "listed" if rule.lists(subject) else "share"
 
     def age(self) -> float:
         """Seconds since the database last confirmed this picture; infinite when it never did."""
@@ -105,6 +133,9 @@ class Snapshot:
 
 
 NEVER = float("-inf")
+# Keys that code has asked for in this process, since `used_take`.
+_used: set[str] = set()
+_overrides: Mapping[str, Value] | None = None
 _lock = threading.Lock()
 _read_epoch: Callable[[], int] | None = None
 _read_rules: Callable[[], Rules] | None = None
@@ -131,8 +162,29 @@ def pins() -> Mapping[str, Value]:
     return _pins
 
 
+def used_take() -> set[str]:
+    """The keys asked for since the last call."""
+    global _used
+    taken, _used = _used, set()
+    return taken
+
+
+@contextmanager
+def overridden(values: Mapping[str, Value]) -> Iterator[None]:
+    """For tests: `values` win over everything, and while they do no database is read."""
+    global _overrides
+    before = _overrides
+    _overrides = MappingProxyType({**(before or {}), **values})
+    try:
+        yield
+    finally:
+        _overrides = before
+
+
 def current() -> Snapshot:
     snapshot = _current
+    if _overrides is not None:
+        return replace(snapshot, pins=MappingProxyType({**snapshot.pins, **_overrides}))
     if snapshot.age() <= FRESH_SECONDS:
         return snapshot
     # One thread refreshes; the others go on with the picture they have, unless there is none yet.

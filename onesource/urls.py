@@ -13,6 +13,8 @@ urlpatterns = [
     path("accounts/logout", auth.LogoutView.as_view(), name="logout"),
     path("api/schema/", SpectacularAPIView.as_view(permission_classes=[]), name="schema"),
     path("api/docs/", api_docs, name="docs"),
+    path("", include("flags.api.urls")),
+    path("", include("flags.pages")),
     path("admin/", admin.site.urls),
 ]
 handler400 = "onesource.errors.bad_request"

@@ -10,6 +10,7 @@ import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
 from chat.streaming.services import streams_sweep
+from flags.services import uses_flush
 
 log = structlog.get_logger(__name__)
 SWEEP_SECONDS = 5.0
@@ -26,6 +27,7 @@ def _sweep_forever() -> None:
         time.sleep(SWEEP_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
         try:
             silent = streams_sweep(silent)
+            uses_flush()
         except (DatabaseError, InterfaceError) as error:
             log.warning("streams.sweep_failed", cause=type(error).__name__)
         except Exception as error:

@@ -1,0 +1,81 @@
+"""The Flags page in the admin."""
+
+from typing import Any
+
+import pytest
+
+from audit.models import Event
+from flags import snapshot
+from flags.models import Flag
+from flags.registry import REGISTRY
+from tests.cast import Member
+
+pytestmark = pytest.mark.django_db
+KILL = "USE_UNIFIED_PIPELINE"
+PAGE = "/admin/flags/"
+
+
+def page_of(member: Member, path: str = PAGE) -> str:
+    response = member.browser.get(path)
+    assert response.status_code == 200
+    text: str = response.content.decode()
+    return text
+
+
+def test_every_flag_is_on_the_page(reviewer: Member) -> None:
+    page = page_of(reviewer)
+    assert all(f"<code>{key}</code>" in page for key in REGISTRY)
+
+
+def test_a_kill_switch_goes_off_with_a_reason(flag_manager: Member) -> None:
+    assert "Switch off now" in page_of(flag_manager)
+    response = flag_manager.browser.post(f"{PAGE}switch-off/{KILL}", {"reason": "wrong answers"}, follow=True)
+    page = response.content.decode()
+    assert "is off, on every worker" in page
+    assert "wrong answers" in page
+    assert f"switch-off/{KILL}" not in page
+    snapshot.reset()
+    assert snapshot.current().boolean(KILL) is False
+    assert "wrong answers" in page_of(flag_manager, f"{PAGE}history/{KILL}")
+
+
+def test_without_a_reason_it_stays_on(flag_manager: Member) -> None:
+    response = flag_manager.browser.post(f"{PAGE}switch-off/{KILL}", {"reason": " "}, follow=True)
+    assert "a reason is required" in response.content.decode()
+    assert Flag.objects.get(name=KILL).everyone is True
+
+
+def test_a_pinned_flag_says_by_which_variable(flag_manager: Member, override_pins: Any) -> None:
+    override_pins(**{KILL: True})
+    page = page_of(flag_manager)
+    assert "PINNED" in page
+    assert f"switch-off/{KILL}" not in page
+
+
+@pytest.mark.parametrize(
+    ("who", "reads"), [("owner", 302), ("operator", 200), ("reviewer", 200), ("flag_manager", 200)]
+)
+def test_who_may_read(request: pytest.FixtureRequest, who: str, reads: int) -> None:
+    member: Member = request.getfixturevalue(who)
+    assert member.browser.get(PAGE).status_code == reads
+    assert member.browser.get(f"{PAGE}history/{KILL}").status_code == reads
+
+
+@pytest.mark.parametrize("who", ["owner", "operator", "reviewer"])
+def test_nobody_else_switches_off(request: pytest.FixtureRequest, who: str) -> None:
+    member: Member = request.getfixturevalue(who)
+    before = Event.objects.filter(kind="flag.changed").count()
+    assert member.browser.post(f"{PAGE}switch-off/{KILL}", {"reason": "mischief"}).status_code in (302, 403)
+    assert Flag.objects.get(name=KILL).everyone is True
+    assert Event.objects.filter(kind="flag.changed").count() == before
+
+
+def test_only_a_kill_switch_has_the_button(flag_manager: Member) -> None:
+    assert flag_manager.browser.post(f"{PAGE}switch-off/CONV_DUAL_WRITE", {"reason": "x"}).status_code == 404
+    assert flag_manager.browser.get(f"{PAGE}history/NOPE").status_code == 404
+
+
+def test_what_a_reason_says_is_shown_as_text(flag_manager: Member) -> None:
+    flag_manager.browser.post(f"{PAGE}switch-off/{KILL}", {"reason": "<script>alert(1)</script>"})
+    assert "<script>alert" not in page_of(flag_manager)
+    assert "<script>alert" not in page_of(flag_manager, f"{PAGE}history/{KILL}")
