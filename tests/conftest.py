@@ -284,6 +284,15 @@ def openai_configured(model_server: ModelServer, settings: Any) -> Iterator[Mode
     provider_forget()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A server started by a test has a database of its own, whichever this round is on: once is enough."""
+    again = OUTCOMES_VARIABLE in os.environ and not django_settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
+    once = [item for item in items if again and "gunicorn_server" in getattr(item, "fixturenames", ())]
+    if once:
+        config.hook.pytest_deselected(items=once)
+        items[:] = [item for item in items if item not in once]
+
+
 # Reports.
 
 
