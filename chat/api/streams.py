@@ -25,6 +25,8 @@ from chat.streaming.sse import Tail, encode
 from onesource.errors import BadInput, NotFound
 
 EVENT_STREAM = "text/event-stream"
+# Above the number of any stream's own events, of which a client may have seen some.
+RECORDED_N = 1_000_000
 EVENT_ID = re.compile(r"[0-9]{1,9}")
 STREAM_RESPONSE: dict[Any, Any] = {(200, EVENT_STREAM): OpenApiTypes.STR}
 
@@ -66,13 +68,15 @@ def turn_stream(prepared: Prepared, *, claim: Claim | None, place: Place, reques
 def replay_stream(replay: Replay) -> StreamingHttpResponse:
     """A recorded answer in the form of a stream."""
     answer = answer_replay(replay)
-    return event_stream(answer_events(answer), {"Idempotent-Replayed": "true"})
+    return event_stream(answer_events(answer, after=0, last_n=2), {"Idempotent-Replayed": "true"})
 
 
-def answer_events(answer: dict[str, Any]) -> Iterator[bytes]:
+def answer_events(answer: dict[str, Any], *, after: int, last_n: int) -> Iterator[bytes]:
+    """Of a turn whose stream is not at hand: its beginning and its end."""
     meta = answer["meta"]
-    yield encode(Emitted(1, "started", {"turn_id": meta["turn_id"], "session_id": meta["session_id"]}))
-    yield encode(Emitted(2, "answer", answer))
+    if after < 1:
+        yield encode(Emitted(1, "started", {"turn_id": meta["turn_id"], "session_id": meta["session_id"]}))
+    yield encode(Emitted(last_n, "answer", answer))
 
 
 class StreamView(APIView):
@@ -93,11 +97,12 @@ class StreamView(APIView):
         after = _last_event_id(request)
         turn = _canonical(turn_id)
         stream = stream_of(subject_ref_of(request.user), turn)
-        if stream is None:
-            return event_stream(answer_events(answer_replay(Replay(turn))))
-        if stream.status != Stream.Status.RUNNING and after >= (stream.last_n or 1):
+        over = stream is None or stream.status != Stream.Status.RUNNING
+        if over and after >= ((stream.last_n or 1) if stream else RECORDED_N):
             # To an EventSource this says: do not come again.
             return HttpResponse(status=204)
+        if stream is None:
+            return event_stream(answer_events(answer_replay(Replay(turn)), after=after, last_n=RECORDED_N))
         place = ADMISSION.take()
         request_id = getattr(request, "request_id", "")
         return event_stream(Tail(turn, after=after, request_id=request_id, release=place.release))

@@ -140,9 +140,12 @@ def test_after_the_end_the_rest_is_given_and_then_nothing(pair, model_server):
 
 def test_a_turn_that_was_not_streamed_gives_its_answer(pair, model_server):
     answer = answer_of(pair[0].post_json("/chat", {"question": QUESTION}))
-    stream = stream_resume(pair[1], answer["meta"]["turn_id"], token=pair[0].token)
-    assert ended_well(stream.collect()) == answer
-    assert len(stream.events) == 2
+    turn_id = answer["meta"]["turn_id"]
+    started, last = stream_resume(pair[1], turn_id, token=pair[0].token).collect()
+    assert (started.event, started.data["turn_id"]) == ("started", turn_id)
+    assert (last.event, last.data) == ("answer", answer)
+    # An EventSource that comes back is told not to come again.
+    assert stream_resume(pair[1], turn_id, last.id, token=pair[0].token).status == 204
 
 
 def test_after_the_stream_is_forgotten_the_recorded_answer_is_given(gunicorn_server, model_server):
@@ -152,7 +155,9 @@ def test_after_the_stream_is_forgotten_the_recorded_answer_is_given(gunicorn_ser
     answer = ended_well(stream.collect())
     rows_age(server, stream.turn_id)
     wait_swept(server, stream.turn_id)
-    assert ended_well(stream_resume(server, stream.turn_id, 3).collect()) == answer
+    (last,) = stream_resume(server, stream.turn_id, 3).collect()
+    assert (last.event, last.data) == ("answer", answer)
+    assert stream_resume(server, stream.turn_id, last.id).status == 204
     assert server.request("DELETE", f"/chat/sessions/{answer['meta']['session_id']}").status == 204
     problem_of(stream_resume(server, stream.turn_id, 3).problem(), 410, "content_gone")
 
