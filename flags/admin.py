@@ -14,6 +14,9 @@ from flags.models import Flag, Setting, Switch
 from flags.registry import REGISTRY, BadValue, UnknownFlag
 from flags.services import change_check
 
+admin.site.site_header = admin.site.site_title = "ONESource"
+admin.site.index_title = "Administration"
+
 for model in (Flag, Switch, get_waffle_sample_model()):
     if admin.site.is_registered(model):
         admin.site.unregister(model)
