@@ -34,6 +34,7 @@ COVERED_PERCENT = 90
 WITHOUT_DATABASE = (
     "tests/guard",
     "tests/onesource",
+    "tests/chat/test_outages.py",
     "tests/chat/test_store_faults.py",
     "tests/test_model_server.py",
     "tests/test_services.py",
