@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -56,6 +57,7 @@ class CohortRule:
         return subject.user_id in self.users or not self.groups.isdisjoint(subject.group_ids)
 
 
+@lru_cache(maxsize=16_384)
 def bucket(salt: str, key: str, subject_ref: str) -> int:
     """0..9999, the same for a subject as long as the salt stays: sticky, and monotonic in the rollout's share."""
     digest = hashlib.sha256(f"{salt}:{key}:{subject_ref}".encode()).digest()

@@ -22,6 +22,7 @@ import tantivy
 from django.conf import settings
 
 from knowledge import selectors
+from knowledge.learned import learned
 from knowledge.lexicon import DATA, lexicon
 from knowledge.matching import Matcher, Note
 from knowledge.models import Passage
@@ -110,7 +111,11 @@ def snapshot_read(version: str) -> Snapshot:
 
 @lru_cache(maxsize=2)
 def _matcher(notes: tuple[Note, ...]) -> Matcher:
-    """Learning takes a second or two, and an ingested document changes nothing in it."""
+    """Learning takes seconds, and an ingested document changes nothing in it."""
+    return learned(lambda: _learn(notes), depends_on=notes)
+
+
+def _learn(notes: tuple[Note, ...]) -> Matcher:
     written = word_counts(
         words(fold(text)) for note in notes for text in (note.title, note.text, *note.subjects, *note.aspects)
     )

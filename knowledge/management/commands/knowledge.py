@@ -60,6 +60,8 @@ class Command(BaseCommand):
             if loaded.changed or loaded.removed
             else "nothing changed"
         )
+        # Here once, and kept on disk: each worker would otherwise learn the phrases when it starts.
+        snapshot_current()
         self.stdout.write(f"{loaded.documents} documents of the starter pack, {state}.")
 
     def ingest(self, *, paths: list[Path], prune: bool, **options: Any) -> None:
