@@ -74,10 +74,10 @@ def _store(path: Path, found: object) -> None:
     except OSError as error:
         log.warning("knowledge.learned_not_kept", cause=type(error).__name__)
         return
-    older = sorted(path.parent.glob(f"{PREFIX}*"), key=lambda file: file.stat().st_mtime)[:-KEPT_FILES]
-    for file in older:
+    older = sorted(path.parent.glob(f"{PREFIX}*"), key=lambda kept: kept.stat().st_mtime)[:-KEPT_FILES]
+    for old in older:
         with suppress(OSError):
-            file.unlink()
+            old.unlink()
 
 
 @contextmanager
