@@ -13,6 +13,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from audit.content import ContentUnreadable
 from audit.selectors import content_of, content_read
 from chat.models import IdempotencyKey
 from onesource.errors import Conflict, Gone
@@ -98,5 +99,8 @@ def answer_replay(replay: Replay) -> dict[str, Any]:
     row = content_of(replay.turn_id)
     if row is None:
         raise Gone("The answer to this request is no longer held.", code="content_gone")
-    answer: dict[str, Any] = content_read(row)["answer"]
+    try:
+        answer: dict[str, Any] = content_read(row)["answer"]
+    except ContentUnreadable:
+        raise Gone("The answer to this request cannot be read any more.", code="content_gone") from None
     return answer

@@ -14,10 +14,19 @@ class Session(models.Model):
     created_at = models.DateTimeField()
     last_turn_at = models.DateTimeField()
     deleted_at = models.DateTimeField(null=True, blank=True)
+    # Since when the hot stores may still hold texts of a deleted session.
+    hot_erase_since = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         db_table = "chat_session"
-        indexes = [models.Index(fields=["subject_ref", "-last_turn_at"], name="chat_session_recent")]
+        indexes = [
+            models.Index(fields=["subject_ref", "-last_turn_at"], name="chat_session_recent"),
+            models.Index(
+                fields=["hot_erase_since"],
+                condition=models.Q(hot_erase_since__isnull=False),
+                name="chat_session_hot_erase",
+            ),
+        ]
 
     def __str__(self) -> str:
         return str(self.id)
@@ -90,6 +99,8 @@ class Stream(models.Model):
     subject_ref = models.CharField(max_length=32)
     endpoint = models.CharField(max_length=20)
     pipeline = models.CharField(max_length=10)
+    provider = models.CharField(max_length=40, default="")
+    model = models.CharField(max_length=200, default="")
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.RUNNING)
     # The question and the salt of its commitment, encrypted: what a sweeper needs to record the turn.
     sealed = models.BinaryField()

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
 from audit import actions
+from audit.content import ContentUnreadable
 from audit.services import commitment_make, content_store, event_record, salt_make
 from chat.guard import Event, answer_check, draft_text
 from chat.models import Session, Turn
@@ -23,6 +25,7 @@ from flags.registry import REGISTRY
 from flags.snapshot import Snapshot
 from onesource.errors import NotFound, Unavailable
 
+log = structlog.get_logger(__name__)
 DISCLAIMER = "Verify against NCC and relevant AS/NZS before use on-site"
 
 # With the guard's events the body of an event stays well below its limit; the facts of the turn hold all references.
@@ -94,6 +97,14 @@ def turn_record(
 def _recording() -> Iterator[None]:
     try:
         yield
+    except ContentUnreadable as error:
+        # An operator has taken away the key that wraps today's data key of this subject.
+        log.error("turn.key_missing", cause=str(error))
+        raise Unavailable(
+            "The turn could not be recorded, so no answer is given. An operator has to put a key back.",
+            code="not_recorded",
+            retry_after=60,
+        ) from error
     except IntegrityError as error:
         raise Unavailable(
             "The turn could not be recorded, so no answer is given. Please try again.",

@@ -2,6 +2,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,9 @@ from flags.snapshot import Snapshot, Subject
 from onesource.errors import NotFound
 
 log = structlog.get_logger(__name__)
+# By then no turn that was under way can append any more.
+HOT_ERASE_AGAIN = timedelta(minutes=1)
+HOT_ERASE_LIMIT = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +84,12 @@ def _history(session: Session | None, flags: Snapshot) -> History:
 
 def turn_count(turn: Turn, drafted: Drafted, total: float) -> None:
     metrics.TURNS.labels(turn.endpoint, turn.pipeline, turn.outcome, turn.track).inc()
-    metrics.TURN_SECONDS.labels(turn.endpoint, turn.track).observe(total)
-    metrics.OVERHEAD_SECONDS.observe(max(total - drafted.provider_seconds, 0))
     if turn.first_token_us is not None:
         metrics.FIRST_TOKEN_SECONDS.observe(turn.first_token_us / 1e6)
     if not drafted.ended:
-        # An answer that somebody stopped is no measure of the model's form.
+        # How long somebody let an answer go on, and where it was cut, measures neither us nor the model.
+        metrics.TURN_SECONDS.labels(turn.endpoint, turn.track).observe(total)
+        metrics.OVERHEAD_SECONDS.observe(max(total - drafted.provider_seconds, 0))
         _count_guarded(turn, drafted)
     log.info(
         "turn.aborted" if drafted.ended else "turn.completed",
@@ -116,7 +120,7 @@ def session_delete(*, subject: Subject, session_id: uuid.UUID) -> None:
     with transaction.atomic():
         now = timezone.now()
         mine = Session.objects.filter(pk=session_id, subject_ref=subject.ref, deleted_at=None)
-        if not mine.update(deleted_at=now, event_count=F("event_count") + 1):
+        if not mine.update(deleted_at=now, hot_erase_since=now, event_count=F("event_count") + 1):
             raise NotFound("This session does not exist or is not yours.", code="session_not_found")
         erased = content_erase(session_id=session_id)
         streams = _streams_forget(session_id)
@@ -130,6 +134,16 @@ def session_delete(*, subject: Subject, session_id: uuid.UUID) -> None:
     transaction.on_commit(lambda: history_delete(session_id), robust=True)
     for turn_id in streams:
         transaction.on_commit(partial(buffer_delete, turn_id), robust=True)
+
+
+def sessions_erase_hot() -> None:
+    """Deletes what the hot stores may still hold of deleted sessions: a store was away, or a turn that was recorded
+    just before appended just after."""
+    due = Session.objects.filter(hot_erase_since__lt=timezone.now() - HOT_ERASE_AGAIN)
+    for session_id in due.order_by("?").values_list("pk", flat=True)[:HOT_ERASE_LIMIT]:
+        if not history_delete(session_id):
+            return
+        Session.objects.filter(pk=session_id).update(hot_erase_since=None)
 
 
 def _streams_forget(session_id: uuid.UUID) -> list[uuid.UUID]:

@@ -141,7 +141,8 @@
         if (lost) article.appendChild(lost);
         if (answer.citations.length) article.appendChild(sources(answer.citations));
         if (answer.meta.suggested_actions.length) article.appendChild(suggestions(answer.meta.suggested_actions));
-        const from = answer.meta.degraded ? "the knowledge base alone (the model could not be reached)" : answer.meta.model;
+        const alone = answer.meta.degraded && answer.meta.provider === "extractive";
+        const from = alone ? "the knowledge base alone (the model could not be reached)" : answer.meta.model;
         const origin = from ? ` From ${from}.` : "";
         article.appendChild(element("p", `${answer.meta.disclaimer}.${origin} ${answer.meta.retention_notice}`, "meta"));
         article.removeAttribute("aria-busy");

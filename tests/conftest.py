@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,6 +60,10 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
     database = django_settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
         database.setdefault("TEST", {})["NAME"] = str(django_settings.VAR_DIR / "test.sqlite3")
+    else:
+        # A test is one transaction, however long a busy machine takes over what it computes in between.
+        idle = "idle_in_transaction_session_timeout"
+        database["OPTIONS"]["options"] = re.sub(rf"{idle}=\d+", f"{idle}=300000", database["OPTIONS"]["options"])
 
 
 @pytest.fixture(scope="session")

@@ -82,6 +82,7 @@ class TurnView(APIView):
             )
         if isinstance(claim, Replay):
             if streamed:
+                place.release()
                 return replay_stream(claim)
             return Response(answer_replay(claim), headers={"Idempotent-Replayed": "true"})
         answered = False

@@ -7,6 +7,7 @@ from chat.guard.fit import TEXT_LIMIT, TITLE_LIMIT, pieces
 
 EMPTY_TITLE = "No answer"
 EMPTY_TEXT = "The model replied with nothing. Please ask again, or ask in other words."
+ENDED_TEXT = "The answer was ended before any of it had come. Please ask again."
 REFUSAL_TITLE = "The model declined to answer"
 
 

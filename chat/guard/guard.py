@@ -15,7 +15,7 @@ from chat.guard.draft import draft_text, leaves
 from chat.guard.envelope import Envelope, opened, unwrapped
 from chat.guard.escapes import swallowed_share
 from chat.guard.events import Event, Guarded, Journal, in_bytes
-from chat.guard.fallback import EMPTY_TEXT, EMPTY_TITLE, REFUSAL_TITLE, derived_title, raw_draft, wrapped
+from chat.guard.fallback import EMPTY_TEXT, EMPTY_TITLE, ENDED_TEXT, REFUSAL_TITLE, derived_title, raw_draft, wrapped
 from chat.guard.fit import BLOCK_LIMIT, fit, merged
 from chat.guard.safe import draft_safe
 from chat.guard.safety import may_hide, undoubted
@@ -26,7 +26,7 @@ from chat.guard.truncation import blank_dropped, tail_cut
 __all__ = ["Event", "Guarded", "draft_text", "guard", "guard_blocks", "plain"]
 
 REFUSALS = ("refusal", "content_filter")
-CONSTANTS = (EMPTY_TITLE, EMPTY_TEXT, REFUSAL_TITLE)
+CONSTANTS = (EMPTY_TITLE, EMPTY_TEXT, ENDED_TEXT, REFUSAL_TITLE)
 # Beyond these many lost words a reading is not worth mending: the whole reply is shown word for word.
 LOST_LIMIT = 40
 LOST_SHARE = 0.2
@@ -49,8 +49,7 @@ def guard(raw: str, *, stop_reason: str = "stop", emitted: Sequence[dict[str, An
     if draft is not None and not swallowed_share(text):
         draft = _valid(draft, text, journal)
     elif not text.strip():
-        draft = wrapped(EMPTY_TEXT, EMPTY_TITLE)
-        journal.note("EMPTY")
+        draft = _empty(journal)
     else:
         cut = tail_cut(text) if stop_reason == "length" else text
         draft = _repaired(cut, journal, refused=stop_reason in REFUSALS)
@@ -81,8 +80,7 @@ def guard_blocks(blocks: Sequence[dict[str, Any]], *, title: str = "") -> Guarde
     journal = Journal()
     journal.note("TRUNCATED")
     if not blocks:
-        journal.note("EMPTY")
-        return Guarded(wrapped(EMPTY_TEXT, EMPTY_TITLE), tuple(journal.counted()))
+        return Guarded(_empty(journal), tuple(journal.counted()))
     for index, block in enumerate(blocks):
         if not block_valid(block):
             raise ValueError(f"/blocks/{index}")
@@ -91,6 +89,14 @@ def guard_blocks(blocks: Sequence[dict[str, Any]], *, title: str = "") -> Guarde
         draft = {**draft, "title": derived_title(draft) or EMPTY_TITLE}
         journal.note("TITLE_DERIVED", "/title", after=draft["title"])
     return Guarded(draft if draft_valid(draft) else fit(draft, journal), tuple(journal.counted()))
+
+
+def _empty(journal: Journal) -> dict[str, Any]:
+    """Nothing came, of itself or because it was ended before."""
+    if journal.has("TRUNCATED"):
+        return wrapped(ENDED_TEXT, EMPTY_TITLE)
+    journal.note("EMPTY")
+    return wrapped(EMPTY_TEXT, EMPTY_TITLE)
 
 
 def _valid(draft: dict[str, Any], text: str, journal: Journal) -> dict[str, Any]:
@@ -105,8 +111,7 @@ def _repaired(text: str, journal: Journal, *, refused: bool) -> dict[str, Any]:
     envelope = unwrapped(opened(text, journal), journal)
     if not envelope.text[envelope.start :].strip() or (journal.has("TRUNCATED") and envelope.text.strip() in "{["):
         # Notes or markers and no answer behind them.
-        journal.note("EMPTY")
-        return wrapped(EMPTY_TEXT, EMPTY_TITLE)
+        return _empty(journal)
     trial = Journal(attributable=journal.attributable)
     answer = answer_read(envelope, trial)
     draft = _finished(answer, envelope, trial) if answer is not None else None

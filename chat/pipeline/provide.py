@@ -82,10 +82,11 @@ def _cut_short(provider: Provider, request: CompletionRequest, sink: BlockSink |
     return Completion(
         text=received,
         provider=provider.name,
-        model="",
+        model=provider.model[:200],
         stop_reason="length",
         prompt_tokens=sum(tokens_estimate(message["content"]) for message in request.messages),
         completion_tokens=tokens_estimate(received),
         tokens_estimated=True,
-        passages=tuple(request.passages),
+        # The extractive provider's marks mean what it found itself, which was not told.
+        passages=() if provider is EXTRACTIVE else tuple(request.passages),
     )

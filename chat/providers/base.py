@@ -68,6 +68,8 @@ class Completion:
 
 class Provider(ABC):
     name: str
+    # As configured; a server may name it more exactly in its reply.
+    model: str
 
     @abstractmethod
     def complete(self, request: CompletionRequest) -> Completion:

@@ -36,6 +36,7 @@ PIECE = 256
 
 class ExtractiveProvider(Provider):
     name = "extractive"
+    model = MODEL
 
     def complete(self, request: CompletionRequest) -> Completion:
         verdict = judge(request.question, history=request.earlier_questions)

@@ -40,7 +40,7 @@ class OpenAIProvider(Provider):
             follow_redirects=False,
         )
         self._url = base_url.rstrip("/") + "/chat/completions"
-        self._model = model
+        self.model = model
         self._max_tokens = max_tokens
         self._wire_schema = wire_schema(dialect)
         self._enforces = True
@@ -94,7 +94,7 @@ class OpenAIProvider(Provider):
 
     def _payload(self, request: CompletionRequest, *, enforced: bool) -> dict[str, Any]:
         payload: dict[str, Any] = {
-            "model": self._model,
+            "model": self.model,
             "messages": list(request.messages),
             "max_tokens": self._max_tokens,
             "temperature": 0,
@@ -112,7 +112,7 @@ class OpenAIProvider(Provider):
         return Completion(
             text=reply.refusal or reply.text,
             provider=self.name,
-            model=reply.model or self._model[:200],
+            model=reply.model or self.model[:200],
             stop_reason="refusal" if reply.refusal else STOP_REASONS.get(reply.finish_reason, "stop"),
             prompt_tokens=sum(tokens_estimate(m["content"]) for m in request.messages) if prompt is None else prompt,
             completion_tokens=tokens_estimate(reply.text) if completion is None else completion,

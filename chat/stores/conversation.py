@@ -84,10 +84,11 @@ def history_append(session_id: uuid.UUID, messages: Sequence[Message], *, flags:
     _quietly(store_for(flags), "append", lambda s: s.append(session_id, messages, keep=keep, ttl_seconds=ttl))
 
 
-def history_delete(session_id: uuid.UUID) -> None:
-    """In every configured store, whichever the flags name: each may hold something from before."""
-    for store in hot_stores().values():
-        _quietly(store, "delete", lambda s: s.delete(session_id))
+def history_delete(session_id: uuid.UUID) -> bool:
+    """In every configured store, whichever the flags name: each may hold something from before. True when all did."""
+    # Each is asked, whatever became of the one before.
+    done = [_quietly(store, "delete", lambda s: s.delete(session_id)) for store in hot_stores().values()]
+    return all(done)
 
 
 def _held(store: ConversationStore, session_id: uuid.UUID, limit: int, upto: int) -> list[Message]:
@@ -98,8 +99,10 @@ def _held(store: ConversationStore, session_id: uuid.UUID, limit: int, upto: int
         return []
 
 
-def _quietly(store: ConversationStore, op: str, act: Callable[[ConversationStore], None]) -> None:
+def _quietly(store: ConversationStore, op: str, act: Callable[[ConversationStore], None]) -> bool:
     try:
         act(store)
     except StoreAway as error:
         failure_log(store, op, error)
+        return False
+    return True

@@ -44,7 +44,7 @@ def buffer_append(turn_id: uuid.UUID, emitted: Emitted, *, earlier: Sequence[Emi
     sealed = {_seal(turn_id, emitted): emitted.n}
 
     def push(client: Any) -> None:
-        if _push(client, turn_id, sealed) < emitted.n and earlier:
+        if _push(client, turn_id, sealed) <= len(earlier):
             _push(client, turn_id, _sealed_all(turn_id, earlier) | sealed, anew=True)
 
     try:
@@ -76,13 +76,32 @@ def _push(client: Any, turn_id: uuid.UUID, sealed: dict[bytes, int], *, anew: bo
 
 def buffer_read(turn_id: uuid.UUID, after: int = 0) -> list[Emitted]:
     """The events with a number over `after`, in order; what cannot be had or read is left out."""
+    sealed: list[bytes] = []
+    for held in (_held_in_database, _held_in_redis):
+        with suppress(StoreAway, DatabaseError, InterfaceError):
+            sealed += held(turn_id, after)
+    return _opened(turn_id, sealed)
+
+
+def buffer_read_all(turn_id: uuid.UUID) -> list[Emitted]:
+    """All events that were sent. Raises StoreAway, or the database's error, when some may be where nobody can look."""
+    sealed = _held_in_database(turn_id, 0)
+    if settings.REDIS_URL:
+        sealed += _held_in_redis(turn_id, 0)
+    return _opened(turn_id, sealed)
+
+
+def _held_in_database(turn_id: uuid.UUID, after: int) -> list[bytes]:
     rows = StreamEvent.objects.filter(turn_id=turn_id, n__gt=after).values_list("sealed", flat=True)
-    try:
-        sealed = [bytes(row) for row in rows]
-    except (DatabaseError, InterfaceError):
-        sealed = []
-    with suppress(StoreAway):
-        sealed += _redis(lambda client: client.zrangebyscore(_key(turn_id), f"({after}", "+inf"))
+    return [bytes(row) for row in rows]
+
+
+def _held_in_redis(turn_id: uuid.UUID, after: int) -> list[bytes]:
+    held: list[bytes] = _redis(lambda client: client.zrangebyscore(_key(turn_id), f"({after}", "+inf"))
+    return held
+
+
+def _opened(turn_id: uuid.UUID, sealed: list[bytes]) -> list[Emitted]:
     found = {}
     for element in sealed:
         try:

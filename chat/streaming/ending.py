@@ -3,11 +3,14 @@
 import json
 import time
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 import structlog
 from django.db import transaction
 from django.db.models import F
+from django.utils import timezone
 
 from audit import actions
 from audit.content import ContentUnreadable
@@ -18,7 +21,16 @@ from chat.pipeline.turn import Drafted, TurnInput
 from chat.providers import Completion
 from chat.recording import turn_record
 from chat.services import turn_count
-from chat.streaming.buffer import buffer_delete, buffer_read, turn_seal, turn_unseal
+from chat.stores.base import StoreAway
+from chat.streaming.buffer import (
+    KEPT_SECONDS,
+    Emitted,
+    buffer_delete,
+    buffer_read,
+    buffer_read_all,
+    turn_seal,
+    turn_unseal,
+)
 from flags import snapshot
 from flags.snapshot import Subject
 from onesource.errors import Conflict, NotFound
@@ -57,9 +69,44 @@ def question_open(stream: Stream) -> tuple[str, bytes]:
     return question, bytes.fromhex(salt)
 
 
-def stream_abort(stream: Stream, *, ended: str, last_n: int | None = None, heartbeat: datetime | None = None) -> bool:
-    """Records a turn as aborted, with the blocks that were sent. False when somebody else has recorded its end."""
-    events = buffer_read(stream.pk)
+def stream_abort(
+    stream: Stream,
+    *,
+    ended: str,
+    events: Sequence[Emitted] | None = None,
+    last_n: int | None = None,
+    heartbeat: datetime | None = None,
+) -> bool:
+    """Records a turn as aborted, with the blocks that were sent. False when somebody else has recorded its end.
+
+    Without `events` they are read from the buffer; StoreAway while some may be where nobody can look now.
+    """
+    with structlog.contextvars.bound_contextvars(turn_id=str(stream.pk)):
+        failure = ""
+        if events is None:
+            events, failure = _sent(stream)
+        return _abort(stream, events, ended=ended, failure=failure, last_n=last_n, heartbeat=heartbeat)
+
+
+def _sent(stream: Stream) -> tuple[list[Emitted], str]:
+    try:
+        return buffer_read_all(stream.pk), ""
+    except StoreAway:
+        if (timezone.now() - stream.started_at).total_seconds() < KEPT_SECONDS:
+            raise
+    # By now they have expired there.
+    return buffer_read(stream.pk), "buffer_lost"
+
+
+def _abort(
+    stream: Stream,
+    events: Sequence[Emitted],
+    *,
+    ended: str,
+    failure: str,
+    last_n: int | None,
+    heartbeat: datetime | None,
+) -> bool:
     if last_n is None:
         last = events[-1] if events else None
         # An `error` that was sent stays the last event.
@@ -77,23 +124,25 @@ def stream_abort(stream: Stream, *, ended: str, last_n: int | None = None, heart
     )
     drafted = Drafted(
         pipeline="legacy" if stream.pipeline == "legacy" else "unified",
-        completion=Completion(text="", provider="", model=""),
+        completion=Completion(text="", provider=stream.provider, model=stream.model),
         guarded=guard_blocks([emitted.data["block"] for emitted in events if emitted.event == "block"]),
         degraded=False,
         provider_seconds=0.0,
         ended=ended,
+        failure=failure,
     )
+    started = time.perf_counter() - max((timezone.now() - stream.started_at).total_seconds(), 0)
 
     def settle() -> None:
         stream_claim(stream.pk, status=Stream.Status.ABORTED, last_n=last_n, heartbeat=heartbeat)
 
     try:
-        recorded = turn_record(turn=turn, drafted=drafted, context="none", started=time.perf_counter(), settle=settle)
+        recorded = turn_record(turn=turn, drafted=drafted, context="none", started=started, settle=settle)
     except TurnEnded:
         return False
     except NotFound:
         return _end_erased(stream, question, salt)
-    turn_count(recorded.turn, drafted, 0.0)
+    turn_count(recorded.turn, drafted, recorded.turn.total_us / 1e6)
     return True
 
 
@@ -119,8 +168,8 @@ def _end_erased(stream: Stream, question: str, salt: bytes) -> bool:
                     "question": commitment_make(salt, question).facts(),
                 },
             )
-            buffer_delete(stream.pk)
             Stream.objects.filter(pk=stream.pk).update(sealed=b"")
+            transaction.on_commit(partial(buffer_delete, stream.pk), robust=True)
     except TurnEnded:
         # What its producer has sent since then, unaware of it, must go as well.
         buffer_delete(stream.pk)

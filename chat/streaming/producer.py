@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from django.conf import settings
@@ -62,6 +62,7 @@ class Producer:
         self._beat_at = time.monotonic()
         self._watched: Any = None
         self._watched_seen_at = time.monotonic()
+        self._called_off = False
 
     def run(self) -> None:
         try:
@@ -73,13 +74,15 @@ class Producer:
         except Exception as error:  # noqa: BLE001  (the top of a thread: the client is told, and the log)
             self._fail(error)
         finally:
-            channel_close(self._turn_id)
-            connection.close()
-            self._callbacks.done()
+            try:
+                channel_close(self._turn_id)
+                connection.close()
+            finally:
+                self._callbacks.done()
 
     def _settle(self) -> None:
         """In the recording transaction: whoever turns the row from running to its end has the right to record."""
-        ended = Stream.Status.ABORTED if self._channel.stop.is_set() else Stream.Status.COMPLETED
+        ended = Stream.Status.ABORTED if self._called_off else Stream.Status.COMPLETED
         stream_claim(self._turn_id, status=ended, last_n=self._n + 1)
         self._callbacks.settle()
 
@@ -95,7 +98,8 @@ class Producer:
             self._callbacks.failed()
         self._emit("error", problem_body(problem, self._request_id))
         try:
-            stream_abort(Stream.objects.get(pk=self._turn_id), ended="failed", last_n=self._n)
+            stream = Stream.objects.get(pk=self._turn_id)
+            stream_abort(stream, ended="failed", last_n=self._n, events=self._channel.all())
         except Exception as cause:  # noqa: BLE001  (most likely the database is away, which brought us here)
             log.warning("stream.left_to_sweeper", cause=type(cause).__name__)
 
@@ -103,14 +107,15 @@ class Producer:
         return self._emit("block", {"index": index, "block": block}, needs_buffer=True)
 
     def _emit(self, event: str, data: dict[str, Any], *, needs_buffer: bool = False) -> bool:
-        emitted = Emitted(self._n + 1, event, data)
+        # Its number is used up also when the buffer fails: the write may take effect all the same, later.
+        self._n += 1
+        emitted = Emitted(self._n, event, data)
         try:
             buffer_append(self._turn_id, emitted, earlier=self._channel.all())
         except StoreAway as error:
             log.warning("stream.buffer_away", cause=str(error))
             if needs_buffer:
                 return False
-        self._n += 1
         self._channel.put(emitted)
         connection_lend()
         return True
@@ -118,7 +123,7 @@ class Producer:
     def _watch(self) -> None:
         """Raises StreamEnded when the turn was stopped, or nobody has watched it for STREAM_RESUME_SECONDS."""
         if self._channel.stop.is_set():
-            raise StreamEnded("stopped")
+            self._call_off("stopped")
         now = time.monotonic()
         if now - self._looked_at < WATCH_SECONDS:
             return
@@ -132,18 +137,21 @@ class Producer:
         finally:
             connection_lend()
 
+    def _call_off(self, reason: str) -> NoReturn:
+        self._called_off = True
+        self._channel.stop.set()
+        raise StreamEnded(reason)
+
     def _look(self, now: float) -> None:
         row = Stream.objects.filter(pk=self._turn_id).values("status", "stop_at", "watched_at").first()
         if row is None or row["status"] != Stream.Status.RUNNING or row["stop_at"]:
-            self._channel.stop.set()
-            raise StreamEnded("stopped")
+            self._call_off("stopped")
         if row["watched_at"] != self._watched:
             # Compared with itself only, so no two clocks are.
             self._watched, self._watched_seen_at = row["watched_at"], now
         unwatched = min(self._channel.unwatched_seconds(), now - self._watched_seen_at)
         if unwatched > settings.STREAM_RESUME_SECONDS:
-            self._channel.stop.set()
-            raise StreamEnded("abandoned")
+            self._call_off("abandoned")
         if now - self._beat_at >= HEARTBEAT_SECONDS:
             self._beat_at = now
             Stream.objects.filter(pk=self._turn_id).update(heartbeat_at=Now())

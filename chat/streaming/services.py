@@ -12,6 +12,7 @@ from audit import actions
 from audit.services import commitment_make, event_record, salt_make
 from chat.models import Session, Stream, StreamEvent, Turn
 from chat.pipeline.turn import TurnInput
+from chat.providers import configured
 from chat.recording import flags_facts
 from chat.services import Prepared
 from chat.stores.base import StoreAway
@@ -49,13 +50,14 @@ def stream_start(prepared: Prepared, *, callbacks: Callbacks, request_id: str) -
     except RuntimeError as error:
         channel_close(turn.turn_id)
         callbacks.done()
-        stream_abort(Stream.objects.get(pk=turn.turn_id), ended="failed", last_n=1)
+        stream_abort(Stream.objects.get(pk=turn.turn_id), ended="failed", events=[first], last_n=1)
         raise Unavailable("No further stream can be run at the moment. Please try again.", retry_after=2) from error
     return turn.turn_id
 
 
 def _started(prepared: Prepared) -> Prepared:
     turn = prepared.turn
+    provider = configured()
     salt = salt_make()
     with transaction.atomic():
         event_record(
@@ -78,6 +80,8 @@ def _started(prepared: Prepared) -> Prepared:
             subject_ref=turn.subject.ref,
             endpoint=turn.endpoint,
             pipeline=turn.pipeline,
+            provider=provider.name,
+            model=provider.model[:200],
             sealed=question_seal(turn.turn_id, turn.question, salt),
         )
     return prepared.salted(salt)
@@ -125,7 +129,8 @@ def streams_silent() -> dict[uuid.UUID, datetime]:
     """Running streams without a sign of life for DEAD_SECONDS, each with its last one."""
     dead = Now() - timedelta(seconds=DEAD_SECONDS)
     silent = Stream.objects.filter(status=Stream.Status.RUNNING, heartbeat_at__lt=dead)
-    return dict(silent.values_list("pk", "heartbeat_at")[:SWEEP_LIMIT])
+    # In any order: those that cannot be ended must not stand before the others each time.
+    return dict(silent.order_by("?").values_list("pk", "heartbeat_at")[:SWEEP_LIMIT])
 
 
 def streams_sweep(silent_before: dict[uuid.UUID, datetime]) -> dict[uuid.UUID, datetime]:
@@ -150,5 +155,7 @@ def _end_dead(stream: Stream, heartbeat: datetime) -> None:
         stream_abort(stream, ended="orphaned", heartbeat=heartbeat)
     except (DatabaseError, InterfaceError):
         raise
+    except StoreAway as error:
+        log.info("stream.not_ended_yet", turn_id=str(stream.pk), cause=str(error))
     except Exception as error:
         log.error("stream.not_ended", turn_id=str(stream.pk), exc_info=error)

@@ -4,6 +4,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -14,6 +15,7 @@ from audit.content import ContentUnreadable
 from audit.selectors import content_of, content_read
 from chat.connections import connection_lend
 from chat.models import Stream
+from chat.stores.base import StoreAway
 from chat.streaming.buffer import Emitted, buffer_read
 from chat.streaming.channel import Channel, channel_of
 from chat.streaming.ending import stream_abort
@@ -69,6 +71,8 @@ class Tail:
         self._release()
 
     def _all(self) -> Generator[bytes]:
+        # What the request has asked the database is done; waiting needs no connection of the pool.
+        connection_lend()
         if not self._channel:
             log.info("stream.tailed_elsewhere", after=self._after)
         if self._after:
@@ -104,9 +108,13 @@ class Tail:
             ended = view.ended()
             events = buffer_read(self._turn_id, self._after)
             connection_lend()
+            before = self._after
             for emitted in events:
+                # One that is being put back into the buffer is still to come.
+                if emitted.n > self._after + 1 and not ended:
+                    break
                 yield self._sent(emitted)
-            if events:
+            if self._after > before:
                 continue
             if ended:
                 last = self._recorded(view.last_n)
@@ -163,5 +171,7 @@ class _View:
         if stream.heartbeat_at != self._heartbeat:
             self._heartbeat, self._seen_at = stream.heartbeat_at, now
         elif now - self._seen_at > DEAD_SECONDS:
-            stream_abort(stream, ended="orphaned", heartbeat=self._heartbeat)
+            # Where the buffer cannot be read, somebody records it later.
+            with suppress(StoreAway):
+                stream_abort(stream, ended="orphaned", heartbeat=self._heartbeat)
         return False

@@ -9,6 +9,7 @@ from datetime import datetime
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
+from chat.services import sessions_erase_hot
 from chat.streaming.services import streams_sweep
 from flags.services import uses_flush
 
@@ -27,6 +28,7 @@ def _sweep_forever() -> None:
         time.sleep(SWEEP_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
         try:
             silent = streams_sweep(silent)
+            sessions_erase_hot()
             uses_flush()
         except (DatabaseError, InterfaceError) as error:
             log.warning("streams.sweep_failed", cause=type(error).__name__)

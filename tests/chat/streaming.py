@@ -107,7 +107,10 @@ def ended_badly(events: list[ServerEvent]) -> dict[str, Any]:
 
 
 def in_order(events: list[ServerEvent]) -> None:
-    assert [event.id for event in events] == list(range(1, len(events) + 1))
+    ids = [event.id for event in events]
+    assert ids[0] == 1
+    # A number is skipped for a block that no buffer took.
+    assert ids == sorted(set(ids))
     kinds = [event.event for event in events]
     assert kinds[0] == "started"
     assert set(kinds[1:-1]) <= {"block"}

@@ -284,3 +284,15 @@ def test_lost_enforcement_is_counted(owner, model, streamed):
         answer = answer_streamed(response) if streamed else answer_of(response)
         assert lost() - before == expected, name
         assert answer["meta"]["repaired"] is (name in ("repaired", "prose", "truncated", "never promised")), name
+
+
+@streaming
+def test_replays_give_their_places_back(owner, many):
+    body = {"question": QUESTION, "stream": True}
+    free = ADMISSION._places._value
+    for _ in range(3):
+        response = owner.post_json("/chat", body, Idempotency_Key="again and again")
+        b"".join(response.streaming_content)
+        response.close()
+    assert response.headers["Idempotent-Replayed"] == "true"
+    assert ADMISSION._places._value == free

@@ -10,8 +10,10 @@ from django.db.models.functions import Now
 
 from audit.models import Event
 from audit.services import salt_make, subject_ref_of
+from chat.guard.fallback import ENDED_TEXT
 from chat.models import Stream, StreamEvent, Turn
-from chat.streaming.buffer import Emitted, buffer_append
+from chat.stores.redis import BREAKER
+from chat.streaming.buffer import KEPT_SECONDS, Emitted, buffer_append
 from chat.streaming.channel import channel_close, channel_open
 from chat.streaming.ending import question_seal, stream_abort
 from chat.streaming.services import streams_sweep
@@ -112,7 +114,10 @@ def test_nothing_sent_is_recorded_as_nothing(begin):
     streams_sweep(streams_sweep({}))
     answer = content_held(str(stream.pk))["answer"]
     assert (status(stream), stream.last_n) == ("aborted", 2)
-    assert {"EMPTY", "TRUNCATED"} <= set(answer["meta"]["repair_codes"])
+    assert answer["meta"]["repair_codes"] == ["TRUNCATED"]
+    assert answer["blocks"] == [{"type": "markdown", "text": ENDED_TEXT}]
+    # From the record's own beginning, not from when it was found.
+    assert Turn.objects.get().total_us >= 0
 
 
 def test_an_error_that_was_sent_stays_the_last_event(begin):
@@ -148,3 +153,30 @@ def test_streams_are_forgotten_after_minutes_and_running_ones_never(begin):
     streams_sweep({})
     assert set(Stream.objects.values_list("pk", flat=True)) == {lately.pk, running.pk}
     assert set(StreamEvent.objects.values_list("turn_id", flat=True)) == {lately.pk, running.pk}
+
+
+def test_what_redis_holds_is_waited_for(begin, redis_server, settings, redis_configured):
+    stream = begin(3)
+    settings.REDIS_SOCKET_TIMEOUT_MS = settings.REDIS_CONNECT_TIMEOUT_MS = 100
+    redis_server.pause()
+    try:
+        silent = streams_sweep(streams_sweep({}))
+        assert status(stream) == "running"
+    finally:
+        redis_server.resume()
+    BREAKER.reset()
+    streams_sweep(silent)
+    assert content_held(str(stream.pk))["answer"]["blocks"] == draft_of(3)["blocks"]
+
+
+def test_what_redis_can_no_longer_hold_is_not_waited_for(begin, redis_server, settings, redis_configured):
+    stream = begin(3)
+    age(stream, started_at=KEPT_SECONDS + 1)
+    settings.REDIS_SOCKET_TIMEOUT_MS = settings.REDIS_CONNECT_TIMEOUT_MS = 100
+    redis_server.pause()
+    try:
+        streams_sweep(streams_sweep({}))
+    finally:
+        redis_server.resume()
+    facts = json.loads(bytes(Event.objects.get(kind="turn.aborted").body))["facts"]
+    assert (facts["ended"], facts["failure"]) == ("orphaned", "buffer_lost")

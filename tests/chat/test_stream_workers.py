@@ -143,3 +143,18 @@ def test_a_worker_that_stood_still_goes_on_and_changes_nothing(runs, stage):
     assert [(e.id, e.event, e.data) for e in whole] == [(e.id, e.event, e.data) for e in stream.events]
     paused(stage.model, 8)
     assert len(ended_well(stream_post(stage.stood, question=QUESTION).collect())["blocks"]) == 8
+
+
+def test_more_streams_than_database_connections(gunicorn_server, postgres_server, model_server):
+    """A stream that waits for its model holds no connection."""
+    env = model_env(model_server, DATABASE_POOL_SIZE="3")
+    server = gunicorn_server(env, workers=1, database_url=postgres_server.database_create(), fresh=True)
+    paused(model_server, 1)
+    streams = [stream_post(server, question=QUESTION) for _ in range(12)]
+    for stream in streams:
+        stream.until("block", 1)
+    # With the rest waiting, there is one left for whoever comes next.
+    assert server.get("/chat/sessions").status == 200
+    model_server.released.set()
+    for stream in streams:
+        ended_well(stream.collect())

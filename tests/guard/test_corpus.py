@@ -5,13 +5,13 @@ from functools import cache
 import pytest
 
 from chat.guard import CODES, guard
-from chat.guard.fallback import EMPTY_TEXT, EMPTY_TITLE, REFUSAL_TITLE
+from chat.guard.fallback import EMPTY_TEXT, EMPTY_TITLE, ENDED_TEXT, REFUSAL_TITLE
 from tests.guard.corpus.answers import ANSWERS
 from tests.guard.corpus.draft import valid
 from tests.guard.corpus.generate import corpus, problems
 from tests.guard.corpus.judge import judged
 
-CONSTANTS = (EMPTY_TEXT, EMPTY_TITLE, REFUSAL_TITLE)
+CONSTANTS = (EMPTY_TEXT, EMPTY_TITLE, ENDED_TEXT, REFUSAL_TITLE)
 LEGACY = {"text", "emoji_map", "mentoring_insight", "meta"}
 
 

@@ -14,14 +14,14 @@ from chat.guard.bounds import RAW_LIMIT_BYTES
 from chat.guard.conserve import _WORD, added, spelled
 from chat.guard.draft import leaves
 from chat.guard.events import Journal
-from chat.guard.fallback import EMPTY_TEXT, EMPTY_TITLE, REFUSAL_TITLE
+from chat.guard.fallback import EMPTY_TEXT, EMPTY_TITLE, ENDED_TEXT, REFUSAL_TITLE
 from chat.guard.safe import draft_safe
 from chat.guard.schema import DRAFT
 from chat.guard.strict import strict_parse
 from tests.guard.answers import DRAFTS, GOOD, JSON, PROFILE, dumps
 
 ORACLE = jsonschema.Draft202012Validator(DRAFT)
-CONSTANTS = (EMPTY_TITLE, EMPTY_TEXT, REFUSAL_TITLE)
+CONSTANTS = (EMPTY_TITLE, EMPTY_TEXT, ENDED_TEXT, REFUSAL_TITLE)
 STOP = st.sampled_from(["stop", "length", "refusal", "content_filter"])
 SYNTAX = st.text(st.sampled_from("{}[]\":,\\'n\n tfu0`“”abtitle<>/#*|-"), max_size=200)
 ANY_TEXT = st.one_of(st.text(max_size=300), SYNTAX, JSON.map(dumps), st.text(st.characters(), max_size=100))

@@ -241,7 +241,7 @@ def test_length_as_stop_reason_is_told_of_a_whole_answer_too():
     ("raw", "stop_reason", "codes", "outcome"),
     [
         ("", "stop", ["EMPTY"], "fallback"),
-        (" \n", "length", ["EMPTY", "TRUNCATED"], "fallback"),
+        (" \n", "length", ["TRUNCATED"], "repaired"),
         ("I cannot help with that.", "refusal", ["REFUSAL"], "refusal"),
         ("# Ramps\n\nNo steeper than 1:14.", "stop", ["RAW_FALLBACK", "TITLE_DERIVED"], "fallback"),
         ('{"a": {"b": [1, 2]}}', "stop", ["RAW_FALLBACK", "TITLE_DERIVED"], "fallback"),

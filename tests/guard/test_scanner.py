@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat.guard import Scanner, guard, guard_blocks
-from chat.guard.fallback import EMPTY_TEXT, EMPTY_TITLE
+from chat.guard.fallback import EMPTY_TITLE, ENDED_TEXT
 from chat.guard.schema import draft_valid
 from tests.guard.answers import DRAFTS, GOOD, PROFILE, STAIRS, dumps
 
@@ -174,10 +174,10 @@ def test_blocks_without_a_word_get_the_constant_title():
 
 def test_no_blocks_are_an_empty_reply_that_was_cut_off():
     guarded = guard_blocks([])
-    assert guarded.codes == ["EMPTY", "TRUNCATED"]
-    assert guarded.outcome == "fallback"
+    assert guarded.codes == ["TRUNCATED"]
+    assert guarded.outcome == "repaired"
     assert guarded.draft == guard("", stop_reason="length").draft
-    assert guarded.draft["blocks"] == [{"type": "markdown", "text": EMPTY_TEXT}]
+    assert guarded.draft["blocks"] == [{"type": "markdown", "text": ENDED_TEXT}]
 
 
 def test_more_blocks_than_accepted_are_joined():
