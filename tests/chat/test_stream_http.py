@@ -291,7 +291,7 @@ def test_replays_give_their_places_back(owner, many):
     body = {"question": QUESTION, "stream": True}
     free = ADMISSION._places._value
     for _ in range(3):
-        response = owner.post_json("/chat", body, Idempotency_Key="again and again")
+        response = owner.post_json("/chat", body, Idempotency_Key="again")
         b"".join(response.streaming_content)
         response.close()
     assert response.headers["Idempotent-Replayed"] == "true"
