@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from audit.services import subject_ref_of
-from chat.api.admission import ADMISSION, PRODUCERS, Place
+from chat.api.admission import ADMISSION, PRODUCERS, RESUMED, Busy, Place
 from chat.api.openapi import PROBLEM_RESPONSES
 from chat.api.serializers import CANONICAL_UUID, StoppingSerializer
 from chat.idempotency import Claim, Replay, answer_replay, claim_release, claim_settle
@@ -103,9 +103,19 @@ class StreamView(APIView):
             return HttpResponse(status=204)
         if stream is None:
             return event_stream(answer_events(answer_replay(Replay(turn)), after=after, last_n=RECORDED_N))
-        place = ADMISSION.take()
+        leave = RESUMED.take(turn)
+        try:
+            place = ADMISSION.take()
+        except Busy:
+            leave()
+            raise
+
+        def release() -> None:
+            place.release()
+            leave()
+
         request_id = getattr(request, "request_id", "")
-        return event_stream(Tail(turn, after=after, request_id=request_id, release=place.release))
+        return event_stream(Tail(turn, after=after, request_id=request_id, release=release))
 
 
 class StopView(APIView):

@@ -9,8 +9,9 @@ from prometheus_client import REGISTRY
 from redis import Redis
 
 from audit.models import Event
-from chat.api.admission import ADMISSION, PRODUCERS, Busy
+from chat.api.admission import ADMISSION, PRODUCERS, RESUMED, RESUMED_EACH, Busy
 from chat.models import Stream, StreamEvent, Turn
+from onesource.errors import TooManyRequests
 from tests.chat.asking import ORACLE, QUESTION, answer_of, ask, problem_of
 from tests.chat.streaming import draft_of, eventually
 from tests.conftest import provider_forget
@@ -296,3 +297,20 @@ def test_replays_give_their_places_back(owner, many):
         response.close()
     assert response.headers["Idempotent-Replayed"] == "true"
     assert ADMISSION._places._value == free
+
+
+def test_a_turn_is_watched_only_so_often_at_once():
+    turn, other = uuid.uuid4(), uuid.uuid4()
+    leaving = [RESUMED.take(turn) for _ in range(RESUMED_EACH)]
+    with pytest.raises(TooManyRequests):
+        RESUMED.take(turn)
+    RESUMED.take(other)()
+    leaving[0]()
+    # Given back twice it is one place all the same.
+    leaving[0]()
+    again = RESUMED.take(turn)
+    with pytest.raises(TooManyRequests):
+        RESUMED.take(turn)
+    for leave in (*leaving[1:], again):
+        leave()
+    assert not RESUMED._taken
