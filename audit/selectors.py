@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from audit import content
 from audit.keys import data_key_of
-from audit.models import TurnContent
+from audit.models import SubjectAlias, TurnContent
 from audit.services import content_context
 
 
@@ -32,3 +32,9 @@ def contents_last(session_id: uuid.UUID, limit: int, *, upto: int | None = None)
 
 def content_of(turn_id: uuid.UUID) -> TurnContent | None:
     return TurnContent.objects.filter(turn_id=turn_id, expires_at__gt=timezone.now()).select_related("key").first()
+
+
+def person_of(subject_ref: str) -> str:
+    """The user name behind a pseudonym, for people who may see it; the pseudonym itself after an erasure."""
+    alias = SubjectAlias.objects.filter(subject_ref=subject_ref).select_related("user").first() if subject_ref else None
+    return alias.user.get_username() if alias else subject_ref
