@@ -1,13 +1,12 @@
-import os
 import signal
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 from prometheus_client import start_http_server
-from prometheus_client.multiprocess import mark_process_dead
 
 from ops.jobs import jobs
 from ops.leader import leadership
+from ops.metrics import process_forget
 from ops.worker import Worker
 
 
@@ -29,5 +28,4 @@ class Command(BaseCommand):
         try:
             worker.run()
         finally:
-            if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-                mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+            process_forget()
