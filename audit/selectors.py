@@ -2,6 +2,7 @@ import json
 import uuid
 from typing import Any
 
+from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from audit import content
@@ -38,3 +39,8 @@ def person_of(subject_ref: str) -> str:
     """The user name behind a pseudonym, for people who may see it; the pseudonym itself after an erasure."""
     alias = SubjectAlias.objects.filter(subject_ref=subject_ref).select_related("user").first() if subject_ref else None
     return alias.user.get_username() if alias else subject_ref
+
+
+def person_by(field: str) -> Subquery:
+    """For an annotation: the user name behind the pseudonym in `field`, null after an erasure."""
+    return Subquery(SubjectAlias.objects.filter(subject_ref=OuterRef(field)).values("user__username")[:1])

@@ -11,12 +11,13 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from audit.selectors import person_of
+from audit.selectors import person_by, person_of
 from audit.services import subject_ref_of
 from flags import change_services, rollout_services, rollouts
 from flags.guarded import ChangeRequest, GuardedRollout
@@ -282,7 +283,11 @@ class ChangeRequestAdmin(ServiceAdmin):
 
     @admin.display(description="requested")
     def requested(self, obj: ChangeRequest) -> str:
-        return f"{obj.requested_at:%Y-%m-%d %H:%M} by {person_of(obj.requested_by)}"
+        return f"{obj.requested_at:%Y-%m-%d %H:%M} by {getattr(obj, 'asker', None) or obj.requested_by}"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ChangeRequest]:
+        rows: QuerySet[ChangeRequest] = super().get_queryset(request)
+        return rows.annotate(asker=person_by("requested_by"))
 
     def acts(self, obj: ChangeRequest) -> dict[str, tuple[str, Act]]:
         if obj.status not in ChangeRequest.OPEN:

@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from audit.models import Event
@@ -236,6 +238,17 @@ def test_the_other_buttons(
     assert press(flag_manager, request_row, act) == 302
     assert (request_row.status, Flag.objects.get(name=KEY).everyone) == (status, everyone)
     assert request_row.emergency is (act == "apply")
+
+
+def test_the_list_costs_the_same_with_more_rows(flag_manager: Member, request_row: ChangeRequest) -> None:
+    assert "by admin" in page(flag_manager, REQUESTS)
+    with CaptureQueriesContext(connection) as one:
+        page(flag_manager, REQUESTS)
+    for key in ("CONV_DUAL_WRITE", "FEATURE_DYNAMIC_PROMPTS"):
+        change_request(key=key, change={"value": True}, actor_ref=request_row.requested_by, reason="too")
+    with CaptureQueriesContext(connection) as three:
+        page(flag_manager, REQUESTS)
+    assert len(three) == len(one)
 
 
 def test_a_direct_edit_says_where_to_ask(flag_manager: Member, settings: Any) -> None:

@@ -231,19 +231,19 @@ def test_a_leader_whose_session_was_ended_knows(two: tuple[Leadership, Leadershi
 
 
 @pytest.fixture(params=["postgresql", "sqlite"])
-def env(request: pytest.FixtureRequest) -> dict[str, str]:
+def own_database(request: pytest.FixtureRequest) -> dict[str, str]:
     if request.param == "sqlite":
         return database_prepared()
     return database_prepared(request.getfixturevalue("postgres_server").database_create())
 
 
 @pytest.fixture
-def workers(env: dict[str, str]) -> Iterator[Callable[[], Process]]:
+def workers(own_database: dict[str, str]) -> Iterator[Callable[[], Process]]:
     started: list[Process] = []
 
     def start() -> Process:
         command = [sys.executable, "manage.py", "worker"]
-        process = process_start("worker", command, directory=service_directory("worker"), cwd=ROOT, env=env)
+        process = process_start("worker", command, directory=service_directory("worker"), cwd=ROOT, env=own_database)
         started.append(process)
         return process
 
@@ -268,7 +268,7 @@ def leads(process: Process) -> bool:
 
 
 def test_a_killed_leader_is_replaced_and_a_stopped_one_leaves_at_once(
-    env: dict[str, str], workers: Callable[[], Process]
+    own_database: dict[str, str], workers: Callable[[], Process]
 ) -> None:
     pair = [workers(), workers()]
     assert wait(lambda: any(leads(process) for process in pair), 30)
@@ -277,8 +277,8 @@ def test_a_killed_leader_is_replaced_and_a_stopped_one_leaves_at_once(
     (other,) = [process for process in pair if process is not leader]
     leader.popen.kill()
     assert wait(lambda: leads(other), LEASE_SECONDS + 15)
-    shell(SCHEDULE, env)
-    assert wait(lambda: shell(VALUE, env) == "7", 30)
+    shell(SCHEDULE, own_database)
+    assert wait(lambda: shell(VALUE, own_database) == "7", 30)
     third = workers()
     wait(lambda: "worker" in third.output(), 5)
     other.popen.terminate()
