@@ -339,13 +339,49 @@ def test_cancelling_goes_back_to_nobody_on_record(off: None) -> None:
     assert start().stage_bp == 100
 
 
-def test_every_step_is_undone_with_its_record(off: None) -> None:
-    rollout, before = start(), count()
+# The record
+
+
+def steps() -> dict[str, tuple[Callable[[GuardedRollout], Any], str]]:
+    """Each on a rollout that runs, or that has tripped."""
+
+    def trip(rollout: GuardedRollout) -> None:
+        look(rollout, GOOD, slo="an SLO is broken")
+
+    def advance(rollout: GuardedRollout) -> None:
+        GuardedRollout.objects.update(held_seconds=595, canary_turns=500)
+        look(rollout, GOOD)
+
+    def complete(rollout: GuardedRollout) -> None:
+        assert [held(rollout, window) for window in (GOOD, GOOD, GOOD, ALL)][-1] == "complete"
+
+    return {
+        "start": (lambda _: rollout_start(key="USE_UNIFIED_PIPELINE", **WHO), "rollout.started"),
+        "advance": (advance, "rollout.advanced"),
+        "complete": (complete, "rollout.completed"),
+        "trip": (trip, "rollout.tripped"),
+        "edit": (lambda _: edits()["flag_set"](), "rollout.superseded"),
+        "cancel": (lambda rollout: rollout_cancel(rollout_id=rollout.pk, **WHO), "rollout.cancelled"),
+        "acknowledge": (lambda rollout: rollout_acknowledge(rollout_id=rollout.pk, **WHO), "rollout.acknowledged"),
+    }
+
+
+WHO = {"actor_ref": ME, "reason": "a test", "source": "tests"}
+
+
+@pytest.mark.parametrize("step", steps())
+def test_every_step_is_on_record_and_undone_with_it(off: None, flag: Callable[..., None], step: str) -> None:
+    flag("USE_UNIFIED_PIPELINE", False)
+    rollout = tripped() if step == "acknowledge" else start()
+    act, kind = steps()[step]
+    before, known, rows = count(), len(facts(kind)), list(GuardedRollout.objects.values())
+    shares = list(Flag.objects.order_by("pk").values("everyone", "rollout_bp"))
     with transaction.atomic():
-        rollout_cancel(rollout_id=rollout.pk, actor_ref=ME, reason="not today", source="tests")
+        act(rollout)
+        assert len(facts(kind)) > known
         transaction.set_rollback(True)
-    rollout.refresh_from_db()
-    assert (rollout.state, share(), count()) == (State.RUNNING, (None, 100), before)
+    assert (count(), list(GuardedRollout.objects.values())) == (before, rows)
+    assert list(Flag.objects.order_by("pk").values("everyone", "rollout_bp")) == shares
 
 
 # Edits at the same time

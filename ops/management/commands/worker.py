@@ -1,6 +1,7 @@
 import signal
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from prometheus_client import start_http_server
 
@@ -17,14 +18,14 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--metrics-port", type=int, default=0, help="serve this process's metrics on that port")
+        parser.add_argument("--metrics-port", type=int, default=0, help="serve its own metrics on HOST and that port")
 
     def handle(self, *args: Any, **options: Any) -> None:
         worker = Worker(jobs(), leadership())
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop())
         if options["metrics_port"]:
-            start_http_server(options["metrics_port"])
+            start_http_server(options["metrics_port"], addr=settings.HOST)
         try:
             worker.run()
         finally:
