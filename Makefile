@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 export HOST ?= 127.0.0.1
 export PORT ?= 8000
 
-.PHONY: run test lint bench requirements schema clean
+.PHONY: run worker test lint bench requirements schema clean
 
 # The stamp makes a second run start at once; a changed lock file installs again.
 $(VENV)/run.stamp: requirements.txt
@@ -21,6 +21,9 @@ $(VENV)/test.stamp: requirements-dev.txt $(VENV)/run.stamp
 
 run: $(VENV)/run.stamp
 	@$(BIN)/python deploy/run.py
+
+worker: $(VENV)/run.stamp
+	@$(BIN)/python manage.py worker
 
 test: $(VENV)/test.stamp
 	@$(BIN)/python tests/run.py

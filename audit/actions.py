@@ -63,3 +63,25 @@ LOGIN_FAILED = register("login.failed", "Sign-in refused", "identifier_hash")
 LOGGED_OUT = register("logout", "Signed out")
 TOKEN_CREATED = register("token.created", "API token created", "expires", "for_ref", "source")
 TOKEN_REVOKED = register("token.revoked", "API token revoked", "for_ref", "source")
+ROLLOUT_STARTED = register(
+    "rollout.started", "Guarded rollout begun", "key", "rollout", "stage_bp", "hold_seconds", "reason", "source"
+)
+ROLLOUT_ADVANCED = register(
+    "rollout.advanced", "Guarded rollout advanced", "key", "rollout", "from_bp", "to_bp", "canary", "control"
+)
+ROLLOUT_TRIPPED = register(
+    "rollout.tripped", "Guarded rollout taken back", "key", "rollout", "stage_bp", "reason", "canary", "control"
+)
+ROLLOUT_COMPLETED = register("rollout.completed", "Guarded rollout completed", "key", "rollout", "canary", "control")
+ROLLOUT_CANCELLED = register("rollout.cancelled", "Guarded rollout cancelled", "key", "rollout", "stage_bp", "reason")
+ROLLOUT_SUPERSEDED = register("rollout.superseded", "Guarded rollout ended by an edit", "key", "rollout", "reason")
+ROLLOUT_ACKNOWLEDGED = register("rollout.acknowledged", "Taken-back rollout acknowledged", "key", "rollout", "reason")
+CHANGE_REQUESTED = register(
+    "change.requested", "Change of a flag asked for", "key", "request", "change", "reason", "scheduled_for"
+)
+CHANGE_APPROVED = register("change.approved", "Change of a flag approved", "key", "request", "reason")
+CHANGE_REJECTED = register("change.rejected", "Change of a flag rejected", "key", "request", "reason")
+CHANGE_CANCELLED = register("change.cancelled", "Change of a flag withdrawn", "key", "request", "reason")
+CHANGE_SCHEDULED = register("change.scheduled", "Change of a flag scheduled", "key", "request", "scheduled_for")
+CHANGE_SUSPENDED = register("change.suspended", "Change of a flag suspended", "key", "request", "reason")
+CHANGE_APPLIED = register("change.applied", "Requested change of a flag made", "key", "request", "emergency")

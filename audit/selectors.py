@@ -2,11 +2,12 @@ import json
 import uuid
 from typing import Any
 
+from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from audit import content
 from audit.keys import data_key_of
-from audit.models import TurnContent
+from audit.models import SubjectAlias, TurnContent
 from audit.services import content_context
 
 
@@ -32,3 +33,14 @@ def contents_last(session_id: uuid.UUID, limit: int, *, upto: int | None = None)
 
 def content_of(turn_id: uuid.UUID) -> TurnContent | None:
     return TurnContent.objects.filter(turn_id=turn_id, expires_at__gt=timezone.now()).select_related("key").first()
+
+
+def person_of(subject_ref: str) -> str:
+    """The user name behind a pseudonym, for people who may see it; the pseudonym itself after an erasure."""
+    alias = SubjectAlias.objects.filter(subject_ref=subject_ref).select_related("user").first() if subject_ref else None
+    return alias.user.get_username() if alias else subject_ref
+
+
+def person_by(field: str) -> Subquery:
+    """For an annotation: the user name behind the pseudonym in `field`, null after an erasure."""
+    return Subquery(SubjectAlias.objects.filter(subject_ref=OuterRef(field)).values("user__username")[:1])

@@ -2,6 +2,7 @@ import uuid
 
 from django.db import models
 from django.db.models.functions import Now
+from django.utils import timezone
 
 
 class Session(models.Model):
@@ -60,6 +61,8 @@ class Turn(models.Model):
     # Of a streamed turn: when the first text of the reply came.
     first_token_us = models.PositiveBigIntegerField(null=True)
     event_uid = models.UUIDField()
+    # The value of each cohort flag for the one who asked; null from a release that does not write it yet.
+    arms = models.JSONField(null=True)
 
     class Meta:
         db_table = "chat_turn"
@@ -67,6 +70,23 @@ class Turn(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class TurnFailure(models.Model):
+    """A turn that got no answer through a fault of ours: without it a rollout that crashes would look idle."""
+
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+    endpoint = models.CharField(max_length=20)
+    pipeline = models.CharField(max_length=10)
+    arms = models.JSONField()
+    # The code of the problem, or the class of an exception that nobody expected.
+    code = models.CharField(max_length=60)
+
+    class Meta:
+        db_table = "chat_turn_failure"
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.at:%Y-%m-%d %H:%M:%S}"
 
 
 class IdempotencyKey(models.Model):
@@ -106,6 +126,8 @@ class Stream(models.Model):
     sealed = models.BinaryField()
     # Number of the last event, once there is one.
     last_n = models.PositiveIntegerField(null=True)
+    # As they were when the turn began; a sweeper knows neither the listed users nor the flags of that moment.
+    arms = models.JSONField(null=True)
     # The database's clock: those of two machines may differ by more than a worker's silence is long.
     started_at = models.DateTimeField(db_default=Now(), db_index=True)
     heartbeat_at = models.DateTimeField(db_default=Now())

@@ -264,5 +264,6 @@ def _columns(turn: TurnInput, drafted: Drafted, text: str, context: str, times: 
         "answer_chars": len(text),
         "prompt_tokens": completion.prompt_tokens,
         "completion_tokens": completion.completion_tokens,
+        "arms": turn.arms,
         **times.microseconds(),
     }

@@ -15,6 +15,7 @@ from django.utils import timezone
 from audit import actions
 from audit.services import content_erase, event_record
 from chat import metrics
+from chat.failures import failure_record
 from chat.models import Session, Stream, Turn
 from chat.pipeline.legacy import legacy_draft
 from chat.pipeline.turn import Drafted, Endpoint, TurnInput
@@ -67,10 +68,14 @@ def turn_prepare(
 def turn_answer(prepared: Prepared, *, settle: Callable[[], None] | None = None) -> dict[str, Any]:
     """The recorded answer. A database that is away rises: an answer that cannot be recorded is not given."""
     turn = prepared.turn
-    drafted = unified_draft(turn) if turn.pipeline == "unified" else legacy_draft(turn)
-    recorded = turn_record(
-        turn=turn, drafted=drafted, context=prepared.context, started=prepared.started, settle=settle
-    )
+    try:
+        drafted = unified_draft(turn) if turn.pipeline == "unified" else legacy_draft(turn)
+        recorded = turn_record(
+            turn=turn, drafted=drafted, context=prepared.context, started=prepared.started, settle=settle
+        )
+    except Exception as error:
+        failure_record(turn, error)
+        raise
     turn_count(recorded.turn, drafted, time.perf_counter() - prepared.started)
     return recorded.answer
 

@@ -52,6 +52,7 @@ def _shown(host: str) -> str:
 
 def _welcome(address: str, token: str) -> None:
     print(f"\nONESource: {address}/")
+    print("Worker:    make worker, beside this; without it no guarded rollout moves and nothing scheduled is made")
     if token:
         print(f"Token:     {token}   (user developer, 7 days; each start makes a new one)")
         print(

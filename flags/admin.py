@@ -113,3 +113,7 @@ class SettingAdmin(RecordedAdmin):
     list_display = ("key", "in_force", "kind", "owner", "description", "modified")
     fields = ("key", "description", "in_force", "value_json", "reason")
     readonly_fields = ("key", "description", "in_force")
+
+
+# Registers its own models.
+from flags import admin_rollouts  # noqa: E402, F401

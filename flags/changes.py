@@ -13,6 +13,8 @@ class Change:
     source: str = "code"
 
 
+# The source of what a guarded rollout does by itself, which is no edit of a person's.
+ROLLOUT = "rollout"
 _change: ContextVar[Change | None] = ContextVar("flag_change", default=None)
 
 

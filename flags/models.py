@@ -14,6 +14,7 @@ from audit import actions
 from audit.services import event_record
 from flags import snapshot
 from flags.changes import current_change
+from flags.guarded import guards_settle, lock_check
 from flags.registry import REGISTRY, BadValue
 
 
@@ -70,11 +71,15 @@ def recording(model: type["RecordedModel"]) -> Iterator[None]:
         yield
         after = _states(model)
         for key in sorted(before.keys() | after.keys()):
-            change_record(key, before.get(key), after.get(key))
+            if before.get(key) != after.get(key):
+                lock_check(key)
+                guards_settle(key)
+                change_record(key, before.get(key), after.get(key))
 
 
 def _states(model: type["RecordedModel"]) -> dict[str, Any]:
-    return {row.change_key(): row.state() for row in model._default_manager.select_for_update()}
+    # In one order, so that two edits queue instead of waiting for each other.
+    return {row.change_key(): row.state() for row in model._default_manager.select_for_update().order_by("pk")}
 
 
 class RecordedQuerySet(models.QuerySet[M]):

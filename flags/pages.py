@@ -11,9 +11,10 @@ from django.urls import path, reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from audit.services import subject_ref_of
+from flags.change_services import switch_off
 from flags.models import Flag, Setting, Switch
 from flags.registry import REGISTRY, BadValue
-from flags.services import flag_set
+from flags.rollout_services import rollouts_open
 from flags.status import change_text, history, statuses
 
 HISTORY_ROWS = 200
@@ -49,6 +50,7 @@ def flags_page(request: HttpRequest) -> HttpResponse:
         **admin.site.each_context(request),
         "title": "Flags and settings",
         "rows": _rows(),
+        "open_rollouts": rollouts_open(),
         "may_change": request.user.has_perm("flags.change_flag"),
     }
     return TemplateResponse(request, "flags/overview.html", context)
@@ -62,7 +64,7 @@ def flag_switch_off(request: HttpRequest, key: str) -> HttpResponseBase:
         raise Http404
     reason = request.POST.get("reason", "").strip()[:500]
     try:
-        flag_set(key=key, value=False, actor_ref=subject_ref_of(request.user), reason=reason, source="admin")
+        switch_off(key=key, actor_ref=subject_ref_of(request.user), reason=reason, source="admin")
     except BadValue as error:
         messages.error(request, f"{error}.")
     else:

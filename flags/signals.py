@@ -7,6 +7,7 @@ from django.db.models.signals import m2m_changed
 from django.dispatch import receiver
 
 from audit.services import subject_ref_of
+from flags.guarded import lock_check
 from flags.models import Flag, change_record
 
 # Before a removal, because afterwards nobody can tell who was a member; after an addition, which names the new ones.
@@ -25,6 +26,8 @@ def members_record(
     relation = "users" if sender is Flag.users.through else "groups"
     for flag, members in _pairs(relation, instance, reverse, pk_set):
         if members:
+            # Listing somebody turns a flag on for them, tripped or not.
+            lock_check(flag.name)
             change = {"count": len(members), "members": [_name(member) for member in members[:LISTED]]}
             added = action == "post_add"
             change_record(

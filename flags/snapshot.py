@@ -19,6 +19,7 @@ from flags.registry import REGISTRY, Value, registered
 FRESH_SECONDS = 0.25
 # After a failed read the database is left alone for this long: each try can cost a connection timeout.
 RETRY_SECONDS = 1.0
+COHORTS = tuple(key for key, entry in REGISTRY.items() if entry.type == "cohort")
 
 
 Decision = Literal["pin", "row", "default", "nobody", "listed", "share"]
@@ -128,6 +129,10 @@ class Snapshot:
         if subject is None:
             return "nobody"
         return "listed" if rule.lists(subject) else "share"
+
+    def arms(self, subject: Subject | None) -> dict[str, bool]:
+        """The value of every cohort flag for the subject: which arm of each rollout it is in. No use of them."""
+        return {key: self._boolean(key, subject) for key in COHORTS}
 
     def age(self) -> float:
         """Seconds since the database last confirmed this picture; infinite when it never did."""

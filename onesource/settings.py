@@ -230,6 +230,7 @@ SPECTACULAR_SETTINGS = {
 
 WAFFLE_FLAG_MODEL = "flags.Flag"
 WAFFLE_SWITCH_MODEL = "flags.Switch"
+FLAG_APPROVALS = env.integer("FLAG_APPROVALS", 0, minimum=0, maximum=10)
 
 # The model provider
 LLM_PROVIDER = env.choice("LLM_PROVIDER", "extractive", ("extractive", "openai"))

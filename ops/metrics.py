@@ -8,7 +8,7 @@ from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
 from audit.models import TurnContent
@@ -32,6 +32,12 @@ class _AtScrape(Collector):
             # A scrape goes on without it: that the database is away is told by other metrics.
             return
         yield GaugeMetricFamily("onesource_content_overdue_rows", "Contents past their retention", value=overdue)
+
+
+def process_forget() -> None:
+    """At the end of a process: its gauges of the living must not stay."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
 
 
 def exposition() -> bytes:

@@ -42,6 +42,8 @@ from tests.services.redis import RedisServer, redis_start
 __all__ = ["admin", "anonymous", "flag_manager", "operator", "owner", "reviewer", "stranger"]
 
 OUTCOMES_VARIABLE = "TEST_OUTCOMES"
+# Fixtures of tests whose processes do not use the database of the suite.
+OWN_DATABASE = {"gunicorn_server", "own_database"}
 # Machines differ in speed, and a test run must leave nothing in the project's folder.
 hypothesis_settings.register_profile("tests", deadline=None, database=None)
 hypothesis_settings.load_profile("tests")
@@ -292,7 +294,7 @@ def openai_configured(model_server: ModelServer, settings: Any) -> Iterator[Mode
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A server started by a test has a database of its own, whichever this round is on: once is enough."""
     again = OUTCOMES_VARIABLE in os.environ and not django_settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
-    once = [item for item in items if again and "gunicorn_server" in getattr(item, "fixturenames", ())]
+    once = [item for item in items if again and OWN_DATABASE & {*getattr(item, "fixturenames", ())}]
     if once:
         config.hook.pytest_deselected(items=once)
         items[:] = [item for item in items if item not in once]

@@ -1,7 +1,7 @@
 """What goes into a turn and what comes out of its pipeline, before it is recorded."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -35,6 +35,8 @@ class TurnInput:
     sink: BlockSink | None = None
     # Of the commitment to the question, when that is on record already.
     salt: bytes | None = None
+    # Of a stream that another process began: the arms of that moment.
+    begun_arms: Mapping[str, bool] | None = None
 
     @property
     def enhanced(self) -> bool:
@@ -43,6 +45,11 @@ class TurnInput:
     @property
     def pipeline(self) -> PipelineName:
         return "unified" if self.flags.boolean("USE_UNIFIED_PIPELINE", self.subject) else "legacy"
+
+    @property
+    def arms(self) -> dict[str, bool]:
+        """The value of each cohort flag for this turn's subject."""
+        return self.flags.arms(self.subject) if self.begun_arms is None else dict(self.begun_arms)
 
     @property
     def earlier_questions(self) -> list[str]:

@@ -15,6 +15,7 @@ from django.utils import timezone
 from audit import actions
 from audit.content import ContentUnreadable
 from audit.services import commitment_make, event_record, salt_make
+from chat.failures import failure_keep
 from chat.guard import guard_blocks
 from chat.models import Session, Stream
 from chat.pipeline.turn import Drafted, TurnInput
@@ -36,6 +37,7 @@ from flags.snapshot import Subject
 from onesource.errors import Conflict, NotFound
 
 log = structlog.get_logger(__name__)
+ORPHANED = "orphaned"
 UNREADABLE = "(The question cannot be read any more.)"
 
 
@@ -121,6 +123,7 @@ def _abort(
         flags=snapshot.current(),
         subject=Subject(stream.subject_ref),
         salt=salt,
+        begun_arms=stream.arms,
     )
     drafted = Drafted(
         pipeline="legacy" if stream.pipeline == "legacy" else "unified",
@@ -143,6 +146,9 @@ def _abort(
     except NotFound:
         return _end_erased(stream, question, salt)
     turn_count(recorded.turn, drafted, recorded.turn.total_us / 1e6)
+    if ended == ORPHANED:
+        # A worker that the canary takes down can say so no more.
+        failure_keep(turn, ORPHANED)
     return True
 
 

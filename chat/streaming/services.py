@@ -18,7 +18,7 @@ from chat.services import Prepared
 from chat.stores.base import StoreAway
 from chat.streaming.buffer import KEPT_SECONDS, Emitted, buffer_append
 from chat.streaming.channel import channel_close, channel_of, channel_open
-from chat.streaming.ending import TurnEnded, question_seal, stream_abort
+from chat.streaming.ending import ORPHANED, TurnEnded, question_seal, stream_abort
 from chat.streaming.producer import Callbacks, producer_start
 from onesource.errors import NotFound, Unavailable
 
@@ -82,6 +82,7 @@ def _started(prepared: Prepared) -> Prepared:
             pipeline=turn.pipeline,
             provider=provider.name,
             model=provider.model[:200],
+            arms=turn.arms,
             sealed=question_seal(turn.turn_id, turn.question, salt),
         )
     return prepared.salted(salt)
@@ -152,7 +153,7 @@ def streams_sweep(silent_before: dict[uuid.UUID, datetime]) -> dict[uuid.UUID, d
 
 def _end_dead(stream: Stream, heartbeat: datetime) -> None:
     try:
-        stream_abort(stream, ended="orphaned", heartbeat=heartbeat)
+        stream_abort(stream, ended=ORPHANED, heartbeat=heartbeat)
     except (DatabaseError, InterfaceError):
         raise
     except StoreAway as error:

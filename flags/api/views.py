@@ -8,8 +8,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from audit.services import subject_ref_of
+from flags.guarded import Locked
 from flags.registry import BadValue, UnknownFlag, registered
-from flags.services import Pinned, flag_roll_out, flag_set
+from flags.services import ApprovalRequired, Pinned, flag_roll_out, flag_set
 from flags.status import history, statuses
 from onesource.errors import BadInput, Conflict, NotFound
 
@@ -67,6 +68,10 @@ class FlagStatusView(APIView):
             raise _unknown(key) from None
         except Pinned as error:
             raise Conflict(str(error), code="flag_pinned") from None
+        except Locked as error:
+            raise Conflict(str(error), code="flag_locked") from None
+        except ApprovalRequired as error:
+            raise Conflict(str(error), code="approval_required") from None
         except BadValue as error:
             raise BadInput(str(error), code="bad_flag_value") from None
         return Response(_status(key))

@@ -96,7 +96,7 @@ class Gunicorn:
 
     def shell(self, script: str, *, given: str = "") -> str:
         """The output of a script with Django set up on this server's database; `given` is its standard input."""
-        return _printed(["-c", f"import django\ndjango.setup()\n{script}"], self.env, given=given)
+        return shell(script, self.env, given=given)
 
     def worker_pids(self) -> list[int]:
         return children(self.process.pid)
@@ -175,6 +175,22 @@ def _settings(var: Path, database_url: str | None) -> dict[str, str]:
         "VAR_DIR": str(var),
         **({"DATABASE_URL": database_url} if database_url else {}),
     }
+
+
+def database_prepared(database_url: str | None = None) -> dict[str, str]:
+    """The environment of a prepared database, for processes other than a server."""
+    var = service_directory("database") / "var"
+    settings = _settings(var, database_url)
+    if database_url is None:
+        _prepared_copy(var)
+    else:
+        _prepare(settings)
+    return settings
+
+
+def shell(script: str, env: Mapping[str, str], *, given: str = "") -> str:
+    """The output of a script with Django set up; `given` is its standard input."""
+    return _printed(["-c", f"import django\ndjango.setup()\n{script}"], env, given=given)
 
 
 def _prepare(settings: Mapping[str, str]) -> str:
