@@ -119,8 +119,9 @@ class Stream(models.Model):
     subject_ref = models.CharField(max_length=32)
     endpoint = models.CharField(max_length=20)
     pipeline = models.CharField(max_length=10)
-    provider = models.CharField(max_length=40, default="")
-    model = models.CharField(max_length=200, default="")
+    # Defaults in the database: an earlier release goes on writing while a new one is rolled out.
+    provider = models.CharField(max_length=40, default="", db_default="")
+    model = models.CharField(max_length=200, default="", db_default="")
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.RUNNING)
     # The question and the salt of its commitment, encrypted: what a sweeper needs to record the turn.
     sealed = models.BinaryField()

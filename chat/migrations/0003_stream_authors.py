@@ -17,12 +17,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="stream",
             name="model",
-            field=models.CharField(default="", max_length=200),
+            field=models.CharField(db_default="", default="", max_length=200),
         ),
         migrations.AddField(
             model_name="stream",
             name="provider",
-            field=models.CharField(default="", max_length=40),
+            field=models.CharField(db_default="", default="", max_length=40),
         ),
         migrations.AddIndex(
             model_name="session",
