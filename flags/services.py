@@ -80,5 +80,7 @@ def change_check(key: str, reason: str) -> None:
     """Raises Pinned or ReasonRequired when the flag may not be changed so."""
     if key in pins():
         raise Pinned(f"{key} is pinned by the environment variable {key}; change it there and restart")
+    if registered(key).boot:
+        raise Pinned(f"{key} is read when a process starts; set the variable {key} and restart")
     if registered(key).kind == "kill-switch" and not reason.strip():
         raise ReasonRequired(f"{key} is a kill switch: a reason is required")

@@ -58,8 +58,12 @@ class Status:
         return self.entry.key
 
     @property
+    def can_change(self) -> bool:
+        return not self.pinned and not self.entry.boot
+
+    @property
     def can_switch_off(self) -> bool:
-        return self.entry.kind == "kill-switch" and not self.pinned and self.state != "off"
+        return self.entry.kind == "kill-switch" and self.can_change and self.state != "off"
 
     def facts(self) -> dict[str, Any]:
         entry = self.entry
@@ -73,6 +77,7 @@ class Status:
             "value": self.value,
             "state": self.state,
             "pinned": self.pinned,
+            "boot": entry.boot,
             "last_change": self.last_change.facts() if self.last_change else None,
             "evaluated_at": self.evaluated_at.isoformat() if self.evaluated_at else None,
             "stale": self.stale,
@@ -118,6 +123,8 @@ def _state(entry: Registered, row: Any, value: Value, *, pinned: bool) -> str:
 
 
 def _stale(entry: Registered, since: datetime | None, evaluated_at: datetime | None) -> str:
+    if entry.boot:
+        return ""
     now = timezone.now()
     if entry.lifetime_days and since and now - since > timedelta(days=entry.lifetime_days):
         return f"older than its lifetime of {entry.lifetime_days} days: decide, and take it out of the code"

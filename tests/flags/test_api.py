@@ -110,6 +110,12 @@ def test_a_pinned_flag_is_409(flag_manager: Member, override_pins: Any) -> None:
     assert put(flag_manager, KILL, value=False, reason="a test").status_code == 409
 
 
+def test_what_is_read_at_the_start_is_409_and_says_how(flag_manager: Member) -> None:
+    response = put(flag_manager, "REDIS_SOCKET_TIMEOUT_MS", value=500)
+    assert response.status_code == 409
+    assert "set the variable REDIS_SOCKET_TIMEOUT_MS and restart" in response.json()["detail"]
+
+
 # Staleness
 
 

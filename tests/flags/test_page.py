@@ -97,6 +97,12 @@ def test_each_row_offers_what_the_viewers_permissions_allow(reviewer: Member) ->
     assert ">View<" in actions_of(page, "CONV_DUAL_WRITE")
 
 
+def test_what_is_read_at_the_start_is_only_shown(flag_manager: Member) -> None:
+    page = page_of(flag_manager)
+    assert ">View<" in actions_of(page, "REDIS_SOCKET_TIMEOUT_MS")
+    assert "read at the start from the variable <code>REDIS_SOCKET_TIMEOUT_MS</code>" in page
+
+
 def test_a_row_that_may_not_be_seen_in_the_admin_is_not_linked(reviewer: Member) -> None:
     reviewer.user.groups.clear()
     permit(reviewer, "view_flag")

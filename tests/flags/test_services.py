@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from audit.models import Event
 from flags import snapshot
@@ -13,6 +14,7 @@ from flags.registry import REGISTRY, BadValue, UnknownFlag, Value
 from flags.services import Pinned, ReasonRequired, flag_set, rows_ensure
 
 pytestmark = pytest.mark.django_db
+BOOT = [key for key, entry in REGISTRY.items() if entry.boot]
 
 
 def change(key: str, value: Any, reason: str = "the pipeline fails") -> None:
@@ -118,6 +120,23 @@ def test_a_pinned_flag_is_refused_by_the_name_of_its_variable(override_pins: Cal
     with pytest.raises(Pinned, match="environment variable CONV_MAX_TURNS"):
         change("CONV_MAX_TURNS", 6)
     assert Setting.objects.get(key="CONV_MAX_TURNS").value_json is None
+
+
+@pytest.mark.parametrize("key", BOOT)
+def test_what_is_read_at_the_start_cannot_be_changed_in_the_database(key: str) -> None:
+    before = len(changes())
+    with pytest.raises(Pinned, match=f"set the variable {key} and restart"):
+        change(key, 500)
+    assert len(changes()) == before
+
+
+@pytest.mark.parametrize("key", BOOT)
+def test_a_row_of_what_is_read_at_the_start_has_no_effect(key: str, override_pins: Callable[..., None]) -> None:
+    Setting.objects.filter(key=key).update(value_json=500)
+    snapshot.reset()
+    assert snapshot.current().evaluate(None)[key] == REGISTRY[key].default == getattr(settings, key)
+    override_pins(**{key: 300})
+    assert snapshot.current().evaluate(None)[key] == 300
 
 
 @pytest.mark.parametrize("reason", ["", " ", "\n\t"])

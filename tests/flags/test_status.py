@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,11 +10,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from audit.models import Event
 from audit.services import subject_ref_of
 from flags import status
-from flags.registry import REGISTRY
+from flags.registry import REGISTRY, registered
 from flags.services import flag_set
 from flags.status import history, statuses
 
@@ -98,6 +100,12 @@ def test_what_a_reason_says_is_not_taken_for_a_key() -> None:
     change(TURNS, 4, reason=f'"key":"{KEPT}"')
     change(TURNS, 5, reason=KEPT)
     assert TURNS not in {one.key for one in history(KEPT)}
+
+
+def test_what_is_read_at_the_start_is_never_stale() -> None:
+    long_ago = timezone.now() - timedelta(days=400)
+    assert status._stale(registered(TURNS), long_ago, None)
+    assert status._stale(registered("REDIS_SOCKET_TIMEOUT_MS"), long_ago, None) == ""
 
 
 def test_somebody_whose_name_is_erased_stays_a_pseudonym() -> None:

@@ -105,6 +105,8 @@ class Command(BaseCommand):
 
 def _remarks(status: Status) -> str:
     remarks = [f"PINNED by {status.key}"] if status.pinned else []
+    if status.entry.boot and not status.pinned:
+        remarks.append(f"read at the start from the variable {status.key}")
     if status.stale:
         remarks.append(f"STALE: {status.stale}")
     return "; ".join(remarks)
