@@ -1,10 +1,16 @@
+import time
+
 from django.db import transaction
 from django.utils import timezone
 
 from flags.changes import acting
 from flags.models import Flag, FlagUse, RecordedModel, Setting, Switch
 from flags.registry import BadValue, Value, registered
-from flags.snapshot import pins, used_take
+from flags.snapshot import NEVER, pins, used_take
+
+# A question of 30 days: whether a flag is still asked for.
+FLUSH_SECONDS = 3600.0
+_flushed: dict[str, float] = {}
 
 
 class Pinned(BadValue):
@@ -70,10 +76,15 @@ def flag_roll_out(*, key: str, rollout_bp: int, actor_ref: str, reason: str, sou
 
 
 def uses_flush() -> None:
-    """Puts down when this process's code last asked for each flag."""
+    """Puts down when this process's code last asked for each flag: at the first use, then once an hour at most."""
+    started = time.monotonic()
+    due = [key for key in sorted(used_take()) if started - _flushed.get(key, NEVER) >= FLUSH_SECONDS]
+    if not due:
+        return
     now = timezone.now()
-    uses = [FlagUse(key=key, evaluated_at=now) for key in sorted(used_take())]
+    uses = [FlagUse(key=key, evaluated_at=now) for key in due]
     FlagUse.objects.bulk_create(uses, update_conflicts=True, unique_fields=["key"], update_fields=["evaluated_at"])
+    _flushed.update(dict.fromkeys(due, started))
 
 
 def change_check(key: str, reason: str) -> None:
