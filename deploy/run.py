@@ -51,7 +51,7 @@ def _shown(host: str) -> str:
 
 
 def _welcome(address: str, token: str) -> None:
-    print(f"\nONESource: {address}/")
+    print(f'\nONESource: {address}/   (answers once "Ready" appears below)')
     if token:
         print(f"Token:     {token}   (user developer, 7 days; each start makes a new one)")
         print(
