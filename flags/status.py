@@ -1,7 +1,7 @@
 """What a person wants to know of a flag: what is in force and why, who changed it last, whether it is stale."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -135,7 +135,7 @@ def _stale(entry: Registered, since: datetime | None, evaluated_at: datetime | N
 
 def history(key: str | None = None) -> Iterator[Changed]:
     """Changes on record, the latest first: of one flag, or of all."""
-    for page in _pages(None if key is None else [key]):
+    for page in _pages(None if key is None else {key}):
         names = _names({event.actor_ref for event, _ in page})
         yield from (_changed(event, facts, names) for event, facts in page)
 
@@ -143,22 +143,24 @@ def history(key: str | None = None) -> Iterator[Changed]:
 def _last_changes(keys: list[str]) -> dict[str, Changed]:
     """Reads back only as far as it takes to find one change of each key."""
     found: dict[str, tuple[Event, dict[str, Any]]] = {}
-    for page in _pages(keys):
+    wanted = set(keys)
+    for page in _pages(wanted):
         for event, facts in page:
             found.setdefault(facts["key"], (event, facts))
-        if len(found) == len(keys):
+        wanted.difference_update(found)
+        if not wanted:
             break
     names = _names({event.actor_ref for event, _ in found.values()})
     return {key: _changed(event, facts, names) for key, (event, facts) in found.items()}
 
 
-def _pages(keys: list[str] | None) -> Iterator[list[tuple[Event, dict[str, Any]]]]:
-    """Of each page of the record, the changes of these keys."""
-    # A body is canonical JSON, so that most of what is not wanted need not be parsed. A reason may hold the same text.
-    marks = [f'"key":"{key}"'.encode() for key in keys or ()]
+def _pages(keys: Set[str] | None) -> Iterator[list[tuple[Event, dict[str, Any]]]]:
+    """Of each page of the record, the changes of these keys, as they are wanted by then."""
     events = Event.objects.filter(kind=actions.FLAG_CHANGED, stream=STREAM).order_by("-stream_seq")
     page = list(events[:PAGE])
     while page:
+        # A body is canonical JSON, so that what is not wanted need not be parsed. A reason may hold the same text.
+        marks = [f'"key":"{key}"'.encode() for key in keys or ()]
         bodies = ((event, bytes(event.body)) for event in page)
         parsed = (
             (event, json.loads(body)["facts"])

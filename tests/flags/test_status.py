@@ -65,6 +65,14 @@ def test_the_change_of_another_is_not_parsed(read: Callable[[], int]) -> None:
     assert read() == 1
 
 
+def test_a_flag_that_is_found_is_not_looked_for_any_further(read: Callable[[], int], monkeypatch: Any) -> None:
+    monkeypatch.setattr(status, "PAGE", 5)
+    for number in range(20):
+        change(TURNS, number + 1)
+    assert {one.last_change.key for one in statuses([TURNS, PROMPTS]) if one.last_change} == {TURNS, PROMPTS}
+    assert read() <= 6
+
+
 def test_the_names_of_those_alone_are_read_who_changed_something() -> None:
     users = [User.objects.create_user(f"user-{number}") for number in range(30)]
     refs = [subject_ref_of(user) for user in users]
