@@ -21,6 +21,7 @@ from onesource.errors import Conflict, Gone
 KEPT = timedelta(hours=24)
 # A claim without a turn is taken over once its request cannot be running any more: provider budget and this.
 GRACE = timedelta(seconds=30)
+PURGE_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,19 @@ def claim_settle(claim: Claim, turn_id: uuid.UUID) -> None:
 def claim_release(claim: Claim) -> None:
     """After a failure: nothing was recorded, so the key may be used again at once."""
     IdempotencyKey.objects.filter(pk=claim.pk, claimed_at=claim.claimed_at, turn_id=None).delete()
+
+
+def claims_purge() -> int:
+    """Deletes the claims that count no longer, and returns how many they were."""
+    before = timezone.now() - KEPT
+    purged = 0
+    while True:
+        # Some at a time, so that no request waits long for the table. One taken over meanwhile is not old any more.
+        old = IdempotencyKey.objects.filter(claimed_at__lt=before)
+        pks = list(old.order_by("claimed_at").values_list("pk", flat=True)[:PURGE_BATCH])
+        purged += old.filter(pk__in=pks).delete()[0]
+        if len(pks) < PURGE_BATCH:
+            return purged
 
 
 def answer_replay(replay: Replay) -> dict[str, Any]:

@@ -46,6 +46,14 @@ def on_starting(server):
             left.unlink(missing_ok=True)
 
 
+def when_ready(server):
+    """One plain line for whoever waits in front of a terminal; in production all lines are JSON."""
+    from django.conf import settings
+
+    if not settings.PRODUCTION:
+        print(f"\nReady: {server.LISTENERS[0]}/\n".replace("//0.0.0.0:", "//127.0.0.1:"), flush=True)
+
+
 def child_exit(server, worker):
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         from prometheus_client.multiprocess import mark_process_dead

@@ -51,7 +51,7 @@ def _shown(host: str) -> str:
 
 
 def _welcome(address: str, token: str) -> None:
-    print(f"\nONESource: {address}/")
+    print(f'\nONESource: {address}/   (answers once "Ready" appears below)')
     print("Worker:    make worker, beside this; without it no guarded rollout moves and nothing scheduled is made")
     if token:
         print(f"Token:     {token}   (user developer, 7 days; each start makes a new one)")

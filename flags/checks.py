@@ -7,23 +7,24 @@ from django.core.checks import CheckMessage, Error, Info, register
 from flags import snapshot
 from flags.registry import REGISTRY
 
+STORE_URLS = {"redis": "REDIS_URL", "mongo": "MONGO_URL"}
 APPS = ("audit", "chat", "flags", "knowledge", "onesource", "ops")
 ASKED = re.compile(r"""(?<!\benv)\.(?:boolean|number|choice)\(\s*["']([A-Z][A-Z0-9_]+)["']""")
-# Read when a process starts, before there is a database to ask.
-AT_BOOT = frozenset({"REDIS_SOCKET_TIMEOUT_MS", "REDIS_CONNECT_TIMEOUT_MS"})
 
 
 @register
 def store_is_configured(**kwargs: Any) -> list[CheckMessage]:
-    if snapshot.pins().get("CONV_STORE_PRIMARY") == "redis" and not settings.REDIS_URL:
-        return [
-            Error(
-                "CONV_STORE_PRIMARY is pinned to redis, and REDIS_URL is not set.",
-                hint="Set REDIS_URL, or CONV_STORE_PRIMARY=database.",
-                id="flags.E001",
-            )
-        ]
-    return []
+    store = str(snapshot.pins().get("CONV_STORE_PRIMARY", ""))
+    variable = STORE_URLS.get(store, "")
+    if not variable or getattr(settings, variable):
+        return []
+    return [
+        Error(
+            f"CONV_STORE_PRIMARY is pinned to {store}, and {variable} is not set.",
+            hint=f"Set {variable}, or CONV_STORE_PRIMARY=database.",
+            id="flags.E001",
+        )
+    ]
 
 
 def _asked() -> set[str]:
@@ -45,5 +46,6 @@ def registered_are_asked(**kwargs: Any) -> list[CheckMessage]:
     """A flag that nobody asks for misleads whoever changes it."""
     return [
         Info(f"No code asks for the registered flag {key}.", hint="Take it out when it is done with.", id="flags.I001")
-        for key in sorted(REGISTRY.keys() - _asked() - AT_BOOT)
+        for key in sorted(REGISTRY.keys() - _asked())
+        if not REGISTRY[key].boot
     ]

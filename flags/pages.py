@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 from audit.services import subject_ref_of
 from flags.change_services import switch_off
 from flags.models import Flag, Setting, Switch
+from flags.permissions import may
 from flags.registry import REGISTRY, BadValue
 from flags.rollout_services import rollouts_open
 from flags.status import change_text, history, statuses
@@ -20,21 +21,23 @@ from flags.status import change_text, history, statuses
 HISTORY_ROWS = 200
 
 
-def _allowed(request: HttpRequest, verb: str) -> None:
-    if not request.user.has_perm(f"flags.{verb}_flag"):
+def _allowed(allowed: bool) -> None:
+    if not allowed:
         raise PermissionDenied
 
 
-def _rows() -> list[dict[str, Any]]:
+def _rows(user: Any) -> list[dict[str, Any]]:
     pks = {row.change_key(): row.pk for model in (Flag, Switch, Setting) for row in model.objects.all()}
     rows = []
     for status in statuses():
         change = status.last_change
+        sees = may(user, "view", status.key)
         rows.append(
             {
                 "status": status,
-                "edit": reverse(status.path, args=[pks[status.key]]) if status.path else "",
-                "history": reverse("admin-flag-history", args=[status.key]),
+                "may_change": may(user, "change", status.key),
+                "edit": reverse(status.path, args=[pks[status.key]]) if status.path and sees else "",
+                "history": reverse("admin-flag-history", args=[status.key]) if sees else "",
                 "old": change_text(change.old) if change else "",
                 "new": change_text(change.new) if change else "",
             }
@@ -45,20 +48,19 @@ def _rows() -> list[dict[str, Any]]:
 
 @require_safe
 def flags_page(request: HttpRequest) -> HttpResponse:
-    _allowed(request, "view")
+    _allowed(request.user.has_perm("flags.view_flag"))
     context = {
         **admin.site.each_context(request),
         "title": "Flags and settings",
-        "rows": _rows(),
         "open_rollouts": rollouts_open(),
-        "may_change": request.user.has_perm("flags.change_flag"),
+        "rows": _rows(request.user),
     }
     return TemplateResponse(request, "flags/overview.html", context)
 
 
 @require_POST
 def flag_switch_off(request: HttpRequest, key: str) -> HttpResponseBase:
-    _allowed(request, "change")
+    _allowed(may(request.user, "change", key))
     entry = REGISTRY.get(key)
     if entry is None or entry.kind != "kill-switch":
         raise Http404
@@ -74,7 +76,7 @@ def flag_switch_off(request: HttpRequest, key: str) -> HttpResponseBase:
 
 @require_safe
 def flag_history(request: HttpRequest, key: str) -> HttpResponse:
-    _allowed(request, "view")
+    _allowed(may(request.user, "view", key))
     if key not in REGISTRY:
         raise Http404
     changes = [

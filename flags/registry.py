@@ -32,6 +32,8 @@ class Registered:
     minimum: float = 0
     maximum: float = 0
     whole: bool = True
+    # Read from the environment alone when a process starts, before there is a database to ask.
+    boot: bool = False
 
     @property
     def is_boolean(self) -> bool:
@@ -108,11 +110,11 @@ _ALL = (
     ),
     Registered(
         "REDIS_SOCKET_TIMEOUT_MS", "number", 200, "operational", "Longest wait for one Redis answer, in ms.",
-        minimum=10, maximum=10_000,
+        minimum=10, maximum=10_000, boot=True,
     ),
     Registered(
         "REDIS_CONNECT_TIMEOUT_MS", "number", 100, "operational", "Longest wait for a Redis connection, in ms.",
-        minimum=10, maximum=10_000,
+        minimum=10, maximum=10_000, boot=True,
     ),
     Registered(
         "LLM_TIMEOUT_MS", "number", 20_000, "operational", "The whole budget of a provider call, in ms.",

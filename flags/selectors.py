@@ -61,7 +61,7 @@ def _values() -> dict[str, Value]:
     values: dict[str, Value] = dict(Switch.objects.values_list("name", "active"))
     for key, value in Setting.objects.values_list("key", "value_json"):
         entry = REGISTRY.get(key)
-        if entry is None or value is None:
+        if entry is None or entry.boot or value is None:
             continue
         try:
             values[key] = entry.check(value)

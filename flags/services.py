@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 from django.conf import settings
@@ -8,7 +9,11 @@ from flags.changes import acting
 from flags.guarded import lock_check
 from flags.models import Flag, FlagUse, RecordedModel, Setting, Switch
 from flags.registry import BadValue, Value, registered
-from flags.snapshot import pins, used_take
+from flags.snapshot import NEVER, pins, used_take
+
+# A question of 30 days: whether a flag is still asked for.
+FLUSH_SECONDS = 3600.0
+_flushed: dict[str, float] = {}
 
 
 class Pinned(BadValue):
@@ -59,10 +64,15 @@ def flag_roll_out(*, key: str, rollout_bp: int, actor_ref: str, reason: str, sou
 
 
 def uses_flush() -> None:
-    """Puts down when this process's code last asked for each flag."""
+    """Puts down when this process's code last asked for each flag: at the first use, then once an hour at most."""
+    started = time.monotonic()
+    due = [key for key in sorted(used_take()) if started - _flushed.get(key, NEVER) >= FLUSH_SECONDS]
+    if not due:
+        return
     now = timezone.now()
-    uses = [FlagUse(key=key, evaluated_at=now) for key in sorted(used_take())]
+    uses = [FlagUse(key=key, evaluated_at=now) for key in due]
     FlagUse.objects.bulk_create(uses, update_conflicts=True, unique_fields=["key"], update_fields=["evaluated_at"])
+    _flushed.update(dict.fromkeys(due, started))
 
 
 def change_check(key: str, reason: str) -> None:
@@ -79,6 +89,8 @@ def edit_check(key: str, reason: str) -> None:
     """Raises Pinned, Locked or ReasonRequired when the flag may not be changed so, whoever approves."""
     if key in pins():
         raise Pinned(f"{key} is pinned by the environment variable {key}; change it there and restart")
+    if registered(key).boot:
+        raise Pinned(f"{key} is read when a process starts; set the variable {key} and restart")
     if registered(key).kind == "kill-switch" and not reason.strip():
         raise ReasonRequired(f"{key} is a kill switch: a reason is required")
     lock_check(key)

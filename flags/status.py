@@ -1,7 +1,7 @@
 """What a person wants to know of a flag: what is in force and why, who changed it last, whether it is stale."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +18,7 @@ from flags.selectors import picture_read
 
 STREAM = "flags"
 UNUSED_AFTER = timedelta(days=30)
+PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,12 @@ class Status:
         return self.entry.key
 
     @property
+    def can_change(self) -> bool:
+        return not self.pinned and not self.entry.boot
+
+    @property
     def can_switch_off(self) -> bool:
-        return self.entry.kind == "kill-switch" and not self.pinned and self.state != "off"
+        return self.entry.kind == "kill-switch" and self.can_change and self.state != "off"
 
     def facts(self) -> dict[str, Any]:
         entry = self.entry
@@ -72,6 +77,7 @@ class Status:
             "value": self.value,
             "state": self.state,
             "pinned": self.pinned,
+            "boot": entry.boot,
             "last_change": self.last_change.facts() if self.last_change else None,
             "evaluated_at": self.evaluated_at.isoformat() if self.evaluated_at else None,
             "stale": self.stale,
@@ -83,9 +89,7 @@ def statuses(keys: list[str] | None = None) -> list[Status]:
     entries = [registered(key) for key in (REGISTRY if keys is None else keys)]
     rows: dict[str, Any] = {row.change_key(): row for model in (Flag, Switch, Setting) for row in model.objects.all()}
     uses = dict(FlagUse.objects.values_list("key", "evaluated_at"))
-    last: dict[str, Changed] = {}
-    for change in history():
-        last.setdefault(change.key, change)
+    last = _last_changes([entry.key for entry in entries])
     picture = picture_read()
     return [_status(entry, rows.get(entry.key), uses.get(entry.key), last.get(entry.key), picture) for entry in entries]
 
@@ -119,6 +123,8 @@ def _state(entry: Registered, row: Any, value: Value, *, pinned: bool) -> str:
 
 
 def _stale(entry: Registered, since: datetime | None, evaluated_at: datetime | None) -> str:
+    if entry.boot:
+        return ""
     now = timezone.now()
     if entry.lifetime_days and since and now - since > timedelta(days=entry.lifetime_days):
         return f"older than its lifetime of {entry.lifetime_days} days: decide, and take it out of the code"
@@ -129,23 +135,59 @@ def _stale(entry: Registered, since: datetime | None, evaluated_at: datetime | N
 
 def history(key: str | None = None) -> Iterator[Changed]:
     """Changes on record, the latest first: of one flag, or of all."""
-    names = dict(SubjectAlias.objects.values_list("subject_ref", "user_id"))
-    users = dict(get_user_model().objects.filter(pk__in=names.values()).values_list("pk", "username"))
+    for page in _pages(None if key is None else {key}):
+        names = _names({event.actor_ref for event, _ in page})
+        yield from (_changed(event, facts, names) for event, facts in page)
+
+
+def _last_changes(keys: list[str]) -> dict[str, Changed]:
+    """Reads back only as far as it takes to find one change of each key."""
+    found: dict[str, tuple[Event, dict[str, Any]]] = {}
+    wanted = set(keys)
+    for page in _pages(wanted):
+        for event, facts in page:
+            found.setdefault(facts["key"], (event, facts))
+        wanted.difference_update(found)
+        if not wanted:
+            break
+    names = _names({event.actor_ref for event, _ in found.values()})
+    return {key: _changed(event, facts, names) for key, (event, facts) in found.items()}
+
+
+def _pages(keys: Set[str] | None) -> Iterator[list[tuple[Event, dict[str, Any]]]]:
+    """Of each page of the record, the changes of these keys, as they are wanted by then."""
     events = Event.objects.filter(kind=actions.FLAG_CHANGED, stream=STREAM).order_by("-stream_seq")
-    for event in events.iterator():
-        facts = json.loads(bytes(event.body))["facts"]
-        if key is not None and facts["key"] != key:
-            continue
-        yield Changed(
-            at=event.at,
-            key=facts["key"],
-            old=facts["old"],
-            new=facts["new"],
-            actor=users.get(names.get(event.actor_ref, 0), event.actor_ref),
-            reason=facts["reason"],
-            source=facts["source"],
-            epoch=facts["epoch"],
+    page = list(events[:PAGE])
+    while page:
+        # A body is canonical JSON, so that what is not wanted need not be parsed. A reason may hold the same text.
+        marks = [f'"key":"{key}"'.encode() for key in keys or ()]
+        bodies = ((event, bytes(event.body)) for event in page)
+        parsed = (
+            (event, json.loads(body)["facts"])
+            for event, body in bodies
+            if keys is None or any(mark in body for mark in marks)
         )
+        yield [(event, facts) for event, facts in parsed if keys is None or facts["key"] in keys]
+        page = list(events.filter(stream_seq__lt=page[-1].stream_seq)[:PAGE]) if len(page) == PAGE else []
+
+
+def _names(refs: set[str]) -> dict[str, str]:
+    """The user names behind these pseudonyms, as far as they can still be told."""
+    known = SubjectAlias.objects.filter(subject_ref__in=refs - {""})
+    return dict(known.values_list("subject_ref", f"user__{get_user_model().USERNAME_FIELD}"))
+
+
+def _changed(event: Event, facts: dict[str, Any], names: dict[str, str]) -> Changed:
+    return Changed(
+        at=event.at,
+        key=facts["key"],
+        old=facts["old"],
+        new=facts["new"],
+        actor=names.get(event.actor_ref, event.actor_ref),
+        reason=facts["reason"],
+        source=facts["source"],
+        epoch=facts["epoch"],
+    )
 
 
 def change_text(value: Any) -> str:

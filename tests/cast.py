@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from rest_framework.test import APIClient
 
@@ -46,6 +46,13 @@ def member_make(username: str, *, group: str = "", **fields: Any) -> Member:
     if group:
         user.groups.add(Group.objects.get(name=group))
     return Member(user, token_create(user=user, lifetime=None, source="tests"))
+
+
+def permit(member: Member, *codenames: str) -> None:
+    """Single permissions, without a group."""
+    member.user.user_permissions.add(
+        *Permission.objects.filter(codename__in=codenames, content_type__app_label="flags")
+    )
 
 
 @pytest.fixture

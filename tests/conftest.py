@@ -24,7 +24,7 @@ from chat.stores.redis import BREAKER as REDIS_BREAKER
 from flags import snapshot
 from flags.registry import Value, registered
 from flags.selectors import epoch_read, rules_read
-from flags.services import flag_set
+from flags.services import _flushed, flag_set
 from knowledge.index import snapshot_forget
 from knowledge.services import pack_load
 from onesource.redis import cache_settings
@@ -128,6 +128,7 @@ def process_reset() -> None:
     throttles._shared.cache_clear()
     REDIS_BREAKER.reset()
     _kept_keys.clear()
+    _flushed.clear()
     mongo_forget()
     draining.clear()
     # Not a new index: only the question, of the next test, whether this one is still that of the database.

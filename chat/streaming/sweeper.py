@@ -1,4 +1,7 @@
-"""Each web worker looks now and then for streams whose worker died. Any of them will do: the record is claimed."""
+"""Each web worker looks now and then for streams whose worker died. Any of them will do: the record is claimed.
+
+Its thread also puts down which flags were asked for, and deletes Idempotency-Keys that have expired.
+"""
 
 import random
 import threading
@@ -9,12 +12,14 @@ from datetime import datetime
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
+from chat.idempotency import claims_purge
 from chat.services import sessions_erase_hot
 from chat.streaming.services import streams_sweep
 from flags.services import uses_flush
 
 log = structlog.get_logger(__name__)
 SWEEP_SECONDS = 5.0
+PURGE_SECONDS = 600.0
 
 
 def sweeper_start() -> None:
@@ -23,6 +28,8 @@ def sweeper_start() -> None:
 
 def _sweep_forever() -> None:
     silent: dict[uuid.UUID, datetime] = {}
+    # Spread likewise.
+    purge_at = time.monotonic() + PURGE_SECONDS * random.random()  # noqa: S311
     while True:
         # Spread, so that not all workers look at the same moment.
         time.sleep(SWEEP_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
@@ -30,6 +37,9 @@ def _sweep_forever() -> None:
             silent = streams_sweep(silent)
             sessions_erase_hot()
             uses_flush()
+            if time.monotonic() >= purge_at:
+                purge_at = time.monotonic() + PURGE_SECONDS
+                claims_purge()
         except (DatabaseError, InterfaceError) as error:
             log.warning("streams.sweep_failed", cause=type(error).__name__)
         except Exception as error:

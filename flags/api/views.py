@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, Literal
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -9,21 +9,29 @@ from rest_framework.views import APIView
 
 from audit.services import subject_ref_of
 from flags.guarded import Locked
+from flags.permissions import may, permission_of
 from flags.registry import BadValue, UnknownFlag, registered
 from flags.services import ApprovalRequired, Pinned, flag_roll_out, flag_set
 from flags.status import history, statuses
-from onesource.errors import BadInput, Conflict, NotFound
+from onesource.errors import BadInput, Conflict, Forbidden, NotFound
 
 HISTORY_LIMIT = 200
-MODELS = {"cohort": "flag", "switch": "switch", "choice": "setting", "number": "setting"}
 
 
 class MayHandleFlags(BasePermission):
     """Who may see a flag in the admin may read it here, who may change it there may change it here."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        verb = "view" if request.method in ("GET", "HEAD", "OPTIONS") else "change"
-        return bool(request.user and request.user.has_perm(f"flags.{verb}_flag"))
+        if not request.user.is_authenticated:
+            return False
+        verb: Literal["view", "change"] = "view" if request.method in ("GET", "HEAD", "OPTIONS") else "change"
+        key = view.kwargs["key"]
+        if not may(request.user, verb, key):
+            raise Forbidden(
+                f"This needs the permission {permission_of(verb, key)}, which the group flag managers has. "
+                "An administrator puts users into groups in /admin/."
+            )
+        return True
 
 
 class FlagChangeSerializer(serializers.Serializer[Any]):

@@ -228,3 +228,8 @@ def test_what_is_not_there_cannot_be_forgotten(owner, conversation):
     for arguments in (("forget", conversation), ("forget", "--subject", "nobody"), ("forget", str(uuid.uuid4()))):
         assert "There is no such conversation" in refused(*arguments, "--yes")
     assert "no user nobody" in refused("forget", "--user", "nobody", "--yes")
+
+
+def test_without_a_task_it_names_them():
+    with pytest.raises(CommandError, match=r"reconcile\|export\|forget"):
+        call_command("conversations")

@@ -1,14 +1,18 @@
 import json
 import uuid
 from datetime import timedelta
+from itertools import pairwise
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from django.db.models import F
 
 from audit.models import TurnContent
 from audit.services import subject_ref_of
-from chat.idempotency import Claim, claim_release, claim_settle, claim_take
+from chat.idempotency import KEPT, Claim, claim_release, claim_settle, claim_take, claims_purge
 from chat.models import IdempotencyKey, Turn
+from chat.streaming import sweeper
 from onesource.errors import Conflict
 from tests.chat.asking import QUESTION, answer_of, ask, problem_of
 
@@ -184,3 +188,40 @@ def test_no_text_stands_in_a_key_row(owner):
     post(owner, "planted-in-the-question")
     row = IdempotencyKey.objects.values().get()
     assert "planted" not in str(row)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 500])
+def test_a_claim_that_counts_no_longer_is_purged_and_no_other(owner, monkeypatch, batch):
+    monkeypatch.setattr("chat.idempotency.PURGE_BATCH", batch)
+    for number in range(4):
+        claim(owner, f"old-{number}")
+    age(seconds=KEPT.total_seconds() + 1)
+    claim(owner, "young")
+    IdempotencyKey.objects.filter(key="young").update(claimed_at=F("claimed_at") - KEPT + timedelta(minutes=1))
+    assert claims_purge() == 4
+    assert [row.key for row in IdempotencyKey.objects.all()] == ["young"]
+    assert claims_purge() == 0
+
+
+class Over(BaseException):
+    pass
+
+
+def test_the_sweeper_purges_every_ten_minutes(monkeypatch):
+    clock, purged = [0.0], []
+
+    def sleep(seconds):
+        clock[0] += seconds
+        if clock[0] > 3600:
+            raise Over
+
+    monkeypatch.setattr(sweeper, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock[0]))
+    monkeypatch.setattr(sweeper, "connection", Mock())
+    monkeypatch.setattr(sweeper, "streams_sweep", lambda silent: silent)
+    monkeypatch.setattr(sweeper, "uses_flush", lambda: None)
+    monkeypatch.setattr(sweeper, "claims_purge", lambda: purged.append(clock[0]))
+    with pytest.raises(Over):
+        sweeper._sweep_forever()
+    assert purged[0] <= 610
+    assert 5 <= len(purged) <= 6
+    assert all(later - earlier >= 600 for earlier, later in pairwise(purged))

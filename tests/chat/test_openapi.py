@@ -121,3 +121,9 @@ def test_the_document_is_open_to_everybody(client, settings):
     response = client.get("/api/schema/")
     assert response.status_code == 200
     assert b"openapi: 3.1" in response.content
+
+
+def test_the_two_ways_to_ask_are_told_apart(document):
+    plain, enhanced = (document["paths"][path]["post"]["description"] for path in ("/chat", "/chat/enhanced"))
+    assert "the conversation alone" in plain
+    assert "knowledge base" in enhanced

@@ -9,14 +9,16 @@ from django.utils import timezone
 from audit.models import Event
 from audit.services import subject_ref_of
 from flags.models import Flag, FlagUse
+from flags.permissions import MODELS
 from flags.registry import REGISTRY
 from flags.services import flag_roll_out, uses_flush
 from flags.snapshot import bucket, current, reset
 from flags.status import statuses
-from tests.cast import Member
+from tests.cast import Member, permit
 
 pytestmark = pytest.mark.django_db
 KILL, PROMPTS = "USE_UNIFIED_PIPELINE", "FEATURE_DYNAMIC_PROMPTS"
+PERMITTED = [("flag", PROMPTS, False), ("switch", "CONV_DUAL_WRITE", True), ("setting", "CONV_MAX_TURNS", 4)]
 OFREP = "/ofrep/v1/evaluate/flags"
 
 
@@ -58,6 +60,25 @@ def test_who_may(request: pytest.FixtureRequest, who: str, reads: int, writes: i
     assert put(member, KILL, value=True, reason="a test").status_code == writes
 
 
+@pytest.mark.parametrize(("model", "key", "value"), PERMITTED)
+def test_the_admins_permission_of_a_flag_counts_here_too(stranger: Member, model: str, key: str, value: Any) -> None:
+    permit(stranger, f"change_{model}")
+    for _, other, others in PERMITTED:
+        allowed = other == key
+        assert stranger.get(f"/flags/{other}").status_code == (200 if allowed else 403)
+        assert stranger.get(f"/flags/{other}/history").status_code == (200 if allowed else 403)
+        response = put(stranger, other, value=others, reason="a test")
+        assert response.status_code == (200 if allowed else 403)
+        if not allowed:
+            assert f"flags.change_{MODELS[REGISTRY[other].type]}" in response.json()["detail"]
+            assert "group flag managers" in response.json()["detail"]
+
+
+def test_without_a_sign_in_it_is_401_and_not_403(anonymous: Any, settings: Any) -> None:
+    settings.ANONYMOUS_CHAT = False
+    assert anonymous.get(f"/flags/{KILL}").status_code == 401
+
+
 @pytest.mark.parametrize(("body", "status", "code"), [
     ({"value": False}, 400, "bad_flag_value"),
     ({"value": "off", "reason": "text is no switch"}, 400, "bad_flag_value"),
@@ -87,6 +108,12 @@ def test_an_unknown_flag_is_404(flag_manager: Member) -> None:
 def test_a_pinned_flag_is_409(flag_manager: Member, override_pins: Any) -> None:
     override_pins(**{KILL: True})
     assert put(flag_manager, KILL, value=False, reason="a test").status_code == 409
+
+
+def test_what_is_read_at_the_start_is_409_and_says_how(flag_manager: Member) -> None:
+    response = put(flag_manager, "REDIS_SOCKET_TIMEOUT_MS", value=500)
+    assert response.status_code == 409
+    assert "set the variable REDIS_SOCKET_TIMEOUT_MS and restart" in response.json()["detail"]
 
 
 # Staleness

@@ -32,7 +32,12 @@ def last_change() -> dict[str, Any]:
 
 
 def test_the_list_names_every_flag() -> None:
-    lines = flags("list").splitlines()
+    header, *lines = flags("list").splitlines()
+    assert header.split() == ["FLAG", "STATE", "KIND", "REMARKS"]
+    assert [header.index("STATE"), header.index("KIND")] == [
+        lines[0].index(" on ") + 1,
+        lines[0].index("kill-switch"),
+    ]
     assert [line.split()[0] for line in lines] == list(REGISTRY)
     assert [entry["key"] for entry in json.loads(flags("list", "--json"))] == list(REGISTRY)
 
@@ -51,7 +56,7 @@ def test_a_kill_switch_is_turned_off_with_a_reason_on_record(flag_manager: Membe
 
 
 def test_a_kill_switch_without_a_reason_stays() -> None:
-    with pytest.raises(CommandError, match="a reason is required"):
+    with pytest.raises(CommandError, match="a reason is required: --reason WHY"):
         flags("set", KILL, "off")
     assert Flag.objects.get(name=KILL).everyone is True
 

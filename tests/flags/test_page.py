@@ -8,7 +8,7 @@ from audit.models import Event
 from flags import snapshot
 from flags.models import Flag
 from flags.registry import REGISTRY
-from tests.cast import Member
+from tests.cast import Member, permit
 
 pytestmark = pytest.mark.django_db
 KILL = "USE_UNIFIED_PIPELINE"
@@ -79,3 +79,39 @@ def test_what_a_reason_says_is_shown_as_text(flag_manager: Member) -> None:
     flag_manager.browser.post(f"{PAGE}switch-off/{KILL}", {"reason": "<script>alert(1)</script>"})
     assert "<script>alert" not in page_of(flag_manager)
     assert "<script>alert" not in page_of(flag_manager, f"{PAGE}history/{KILL}")
+
+
+def actions_of(page: str, key: str) -> str:
+    """The row's last cell."""
+    row = page.split(f"<code>{key}</code><br>")[1].split("</tr>")[0]
+    return row.rsplit("<td>", 1)[1]
+
+
+def test_each_row_offers_what_the_viewers_permissions_allow(reviewer: Member) -> None:
+    reviewer.user.groups.clear()
+    permit(reviewer, "view_flag", "change_setting", "view_switch")
+    page = page_of(reviewer)
+    kill = actions_of(page, KILL)
+    assert ("Switch off" in kill, ">View<" in kill) == (False, True)
+    assert ">Edit<" in actions_of(page, "CONV_MAX_TURNS")
+    assert ">View<" in actions_of(page, "CONV_DUAL_WRITE")
+
+
+def test_what_is_read_at_the_start_is_only_shown(flag_manager: Member) -> None:
+    page = page_of(flag_manager)
+    assert ">View<" in actions_of(page, "REDIS_SOCKET_TIMEOUT_MS")
+    assert "read at the start from the variable <code>REDIS_SOCKET_TIMEOUT_MS</code>" in page
+
+
+def test_a_row_that_may_not_be_seen_in_the_admin_is_not_linked(reviewer: Member) -> None:
+    reviewer.user.groups.clear()
+    permit(reviewer, "view_flag")
+    assert "href" not in actions_of(page_of(reviewer), "CONV_MAX_TURNS")
+    assert reviewer.browser.get(f"{PAGE}history/CONV_MAX_TURNS").status_code == 403
+    assert reviewer.browser.get(f"{PAGE}history/{KILL}").status_code == 200
+
+
+def test_the_page_needs_the_permission_to_see_flags(reviewer: Member) -> None:
+    reviewer.user.groups.clear()
+    permit(reviewer, "change_setting")
+    assert reviewer.browser.get(PAGE).status_code == 403

@@ -97,6 +97,11 @@ def test_a_choice_is_one_of_those_named(value: object) -> None:
         registered("CONV_STORE_PRIMARY").check(value)
 
 
+def test_what_is_read_at_the_start_is_marked() -> None:
+    boot = {key for key, entry in REGISTRY.items() if entry.boot}
+    assert boot == {"REDIS_SOCKET_TIMEOUT_MS", "REDIS_CONNECT_TIMEOUT_MS"}
+
+
 # Pins
 
 

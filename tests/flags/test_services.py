@@ -2,17 +2,23 @@
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from django.conf import settings
+from django.db import OperationalError
 
 from audit.models import Event
 from flags import snapshot
-from flags.models import Flag, FlagsEpoch, Setting, Switch
+from flags.models import Flag, FlagsEpoch, FlagUse, Setting, Switch
 from flags.registry import REGISTRY, BadValue, UnknownFlag, Value
-from flags.services import Pinned, ReasonRequired, flag_set, rows_ensure
+from flags.services import Pinned, ReasonRequired, flag_set, rows_ensure, uses_flush
+from flags.snapshot import used_take
 
 pytestmark = pytest.mark.django_db
+BOOT = [key for key, entry in REGISTRY.items() if entry.boot]
 
 
 def change(key: str, value: Any, reason: str = "the pipeline fails") -> None:
@@ -120,6 +126,23 @@ def test_a_pinned_flag_is_refused_by_the_name_of_its_variable(override_pins: Cal
     assert Setting.objects.get(key="CONV_MAX_TURNS").value_json is None
 
 
+@pytest.mark.parametrize("key", BOOT)
+def test_what_is_read_at_the_start_cannot_be_changed_in_the_database(key: str) -> None:
+    before = len(changes())
+    with pytest.raises(Pinned, match=f"set the variable {key} and restart"):
+        change(key, 500)
+    assert len(changes()) == before
+
+
+@pytest.mark.parametrize("key", BOOT)
+def test_a_row_of_what_is_read_at_the_start_has_no_effect(key: str, override_pins: Callable[..., None]) -> None:
+    Setting.objects.filter(key=key).update(value_json=500)
+    snapshot.reset()
+    assert snapshot.current().evaluate(None)[key] == REGISTRY[key].default == getattr(settings, key)
+    override_pins(**{key: 300})
+    assert snapshot.current().evaluate(None)[key] == 300
+
+
 @pytest.mark.parametrize("reason", ["", " ", "\n\t"])
 def test_a_kill_switch_needs_a_reason(reason: str) -> None:
     with pytest.raises(ReasonRequired, match="USE_UNIFIED_PIPELINE"):
@@ -160,6 +183,41 @@ def test_a_value_that_was_written_past_all_checks_is_not_in_force(value: Any) ->
     snapshot.reset()
     assert snapshot.current().number("CONV_MAX_TURNS") == 16
     assert "LEFT_OVER" not in snapshot.current().evaluate(None)
+
+
+# What is asked for
+
+
+def asked(key: str = "CONV_MAX_TURNS") -> datetime | None:
+    snapshot.current().number(key)
+    uses_flush()
+    return FlagUse.objects.values_list("evaluated_at", flat=True).filter(pk=key).first()
+
+
+def test_a_use_is_put_down_at_once_and_then_once_an_hour(
+    django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot.current()
+    used_take()
+    first = asked()
+    assert first
+    with django_assert_num_queries(1):
+        assert asked() == first
+    monkeypatch.setattr("flags.services.FLUSH_SECONDS", 0.0)
+    assert asked() != first
+
+
+def test_a_use_that_could_not_be_put_down_is_put_down_with_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(FlagUse.objects, "bulk_create", Mock(side_effect=OperationalError))
+        with pytest.raises(OperationalError):
+            asked()
+    assert asked()
+
+
+def test_another_flags_first_use_is_put_down_at_once() -> None:
+    asked()
+    assert asked("LLM_TIMEOUT_MS")
 
 
 # What a read costs

@@ -33,7 +33,7 @@ class Command(BaseCommand):
     help = "Compares the conversation stores with the record, exports a conversation, or forgets some."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        tasks = parser.add_subparsers(dest="task", required=True)
+        tasks = parser.add_subparsers(dest="task", required=True, metavar="reconcile|export|forget")
         reconcile = tasks.add_parser("reconcile", help="compare the hot stores with the record; exit 1 if they differ")
         reconcile.add_argument("--session", type=_session_id, help="only this one")
         reconcile.add_argument(

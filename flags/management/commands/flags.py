@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from audit.services import subject_ref_of
 from flags.registry import BadValue, UnknownFlag, registered
-from flags.services import flag_roll_out, flag_set
+from flags.services import ReasonRequired, flag_roll_out, flag_set
 from flags.status import Changed, Status, change_text, history, statuses
 
 SOURCE = "command"
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         told.add_argument("--limit", type=int, default=HISTORY)
         for action in (setting, rolling):
             action.add_argument("--reason", default="", help="why; required for kill switches")
-            action.add_argument("--as", dest="username", default="", help="the user whose change this is")
+            action.add_argument("--as", dest="username", default="", help="puts this user on record as who changed it")
         for action in (listing, getting, told):
             action.add_argument("--json", action="store_true")
 
@@ -40,6 +40,8 @@ class Command(BaseCommand):
             getattr(self, f"_{options['action']}")(options)
         except UnknownFlag as error:
             raise CommandError(f"{error.args[0]}. `manage.py flags list` shows them.") from None
+        except ReasonRequired as error:
+            raise CommandError(f"{error}: --reason WHY") from None
         except BadValue as error:
             raise CommandError(str(error)) from None
 
@@ -49,6 +51,7 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps([status.facts() for status in found], indent=2))
             return
         width = max(len(status.key) for status in found)
+        self.stdout.write(f"{'FLAG':{width}}  {'STATE':16} {'KIND':12} REMARKS")
         for status in found:
             self.stdout.write(f"{status.key:{width}}  {status.state:16} {status.entry.kind:12} {_remarks(status)}")
 
@@ -105,6 +108,8 @@ class Command(BaseCommand):
 
 def _remarks(status: Status) -> str:
     remarks = [f"PINNED by {status.key}"] if status.pinned else []
+    if status.entry.boot and not status.pinned:
+        remarks.append(f"read at the start from the variable {status.key}")
     if status.stale:
         remarks.append(f"STALE: {status.stale}")
     return "; ".join(remarks)
