@@ -18,7 +18,8 @@ from typing import Any
 from tests.services.gunicorn import Gunicorn
 
 TURNS_PER_SESSION = 12
-TRIES = 40
+# A minute: a key whose worker was killed is held for the provider budget and 30 s.
+TRIES = 240
 LEGAL_AGAIN = {409, 429, 503}
 
 
