@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from audit.content import ContentUnreadable
@@ -22,6 +23,9 @@ KEPT = timedelta(hours=24)
 # A claim without a turn is taken over once its request cannot be running any more: provider budget and this.
 GRACE = timedelta(seconds=30)
 PURGE_BATCH = 500
+# Workers beat every 5 s (chat.streaming.sweeper).
+SILENT_SECONDS = 20
+_held: set[int] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ def claim_take(*, subject_ref: str, key: str, fingerprint: str, budget: timedelt
         subject_ref=subject_ref, key=key, defaults={"fingerprint": fingerprint, "claimed_at": now}
     )
     if created:
+        _held.add(row.pk)
         return Claim(row.pk, row.claimed_at)
     if row.claimed_at < now - KEPT:
         return _take_over(row, fingerprint)
@@ -61,7 +66,7 @@ def claim_take(*, subject_ref: str, key: str, fingerprint: str, budget: timedelt
         )
     if row.turn_id:
         return Replay(row.turn_id)
-    if row.claimed_at < now - budget - GRACE:
+    if row.claimed_at < now - budget - GRACE or _is_orphaned(row):
         return _take_over(row, fingerprint)
     raise Conflict(
         "The request with this Idempotency-Key is still running. Send it again in a moment.",
@@ -70,20 +75,35 @@ def claim_take(*, subject_ref: str, key: str, fingerprint: str, budget: timedelt
     )
 
 
+def _is_orphaned(row: IdempotencyKey) -> bool:
+    """Its worker has given no sign of life. One that lives all the same cannot settle: only one turn is recorded."""
+    silent = IdempotencyKey.objects.filter(pk=row.pk, seen_at__lt=Now() - timedelta(seconds=SILENT_SECONDS))
+    return row.pk not in _held and silent.exists()
+
+
+def claims_beat() -> None:
+    """The sign of life for all claims that requests of this process hold."""
+    held = list(_held)
+    if held:
+        IdempotencyKey.objects.filter(pk__in=held, turn_id=None).update(seen_at=Now())
+
+
 def _take_over(row: IdempotencyKey, fingerprint: str) -> Claim:
     now = timezone.now()
     taken = IdempotencyKey.objects.filter(pk=row.pk, claimed_at=row.claimed_at).update(
-        fingerprint=fingerprint, turn_id=None, claimed_at=now
+        fingerprint=fingerprint, turn_id=None, claimed_at=now, seen_at=Now()
     )
     if not taken:
         raise Conflict(
             "The request with this Idempotency-Key is still running.", code="idempotency_key_in_flight", retry_after=2
         )
+    _held.add(row.pk)
     return Claim(row.pk, now)
 
 
 def claim_settle(claim: Claim, turn_id: uuid.UUID) -> None:
     """In the transaction that records the turn. Raises Conflict when another request has taken the key over."""
+    _held.discard(claim.pk)
     if not IdempotencyKey.objects.filter(pk=claim.pk, claimed_at=claim.claimed_at, turn_id=None).update(
         turn_id=turn_id
     ):
@@ -92,6 +112,7 @@ def claim_settle(claim: Claim, turn_id: uuid.UUID) -> None:
 
 def claim_release(claim: Claim) -> None:
     """After a failure: nothing was recorded, so the key may be used again at once."""
+    _held.discard(claim.pk)
     IdempotencyKey.objects.filter(pk=claim.pk, claimed_at=claim.claimed_at, turn_id=None).delete()
 
 

@@ -97,6 +97,8 @@ class IdempotencyKey(models.Model):
     fingerprint = models.CharField(max_length=64)
     turn_id = models.UUIDField(null=True)
     claimed_at = models.DateTimeField(db_index=True)
+    # The last sign of life of the worker that holds the claim, by the database's clock.
+    seen_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         db_table = "chat_idempotency_key"

@@ -17,6 +17,7 @@ from pytest_django.plugin import blocking_manager_key
 
 from audit.keys import _kept_keys
 from chat.api import throttles
+from chat.idempotency import _held
 from chat.pipeline import provide
 from chat.providers import configured
 from chat.stores.conversation import hot_stores
@@ -128,6 +129,7 @@ def process_reset() -> None:
     throttles._shared.cache_clear()
     REDIS_BREAKER.reset()
     _kept_keys.clear()
+    _held.clear()
     _flushed.clear()
     mongo_forget()
     draining.clear()

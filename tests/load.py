@@ -18,7 +18,7 @@ from typing import Any
 from tests.services.gunicorn import Gunicorn
 
 TURNS_PER_SESSION = 12
-# A minute: a key whose worker was killed is held for the provider budget and 30 s.
+# A minute: a key whose worker was killed is held for 20 s after its last sign of life.
 TRIES = 240
 LEGAL_AGAIN = {409, 429, 503}
 

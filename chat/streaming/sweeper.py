@@ -12,7 +12,7 @@ from datetime import datetime
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
-from chat.idempotency import claims_purge
+from chat.idempotency import claims_beat, claims_purge
 from chat.services import sessions_erase_hot
 from chat.streaming.services import streams_sweep
 from flags.services import uses_flush
@@ -34,6 +34,7 @@ def _sweep_forever() -> None:
         # Spread, so that not all workers look at the same moment.
         time.sleep(SWEEP_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
         try:
+            claims_beat()
             silent = streams_sweep(silent)
             sessions_erase_hot()
             uses_flush()

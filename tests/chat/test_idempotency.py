@@ -7,10 +7,11 @@ from unittest.mock import Mock
 
 import pytest
 from django.db.models import F
+from django.db.models.functions import Now
 
 from audit.models import TurnContent
 from audit.services import subject_ref_of
-from chat.idempotency import KEPT, Claim, claim_release, claim_settle, claim_take, claims_purge
+from chat.idempotency import KEPT, Claim, _held, claim_release, claim_settle, claim_take, claims_beat, claims_purge
 from chat.models import IdempotencyKey, Turn
 from chat.streaming import sweeper
 from onesource.errors import Conflict
@@ -94,7 +95,7 @@ def test_a_key_in_flight_is_409_that_says_when_to_come_back(owner):
     assert Turn.objects.count() == 1
 
 
-def test_a_key_whose_orphaned_is_taken_over_after_the_budget(owner):
+def test_an_orphaned_key_is_taken_over_after_the_budget(owner):
     post(owner)
     IdempotencyKey.objects.update(turn_id=None)
     age(seconds=51)
@@ -108,6 +109,35 @@ def test_a_key_is_not_taken_over_while_its_request_can_still_run(owner, flag):
     IdempotencyKey.objects.update(turn_id=None)
     age(seconds=60)
     problem_of(post(owner), 409, "idempotency_key_in_flight")
+
+
+def silent(seconds: float) -> None:
+    """As another process sees a claim whose holder has given no sign of life for so long."""
+    _held.clear()
+    IdempotencyKey.objects.update(seen_at=Now() - timedelta(seconds=seconds))
+
+
+def test_a_key_whose_worker_is_silent_is_taken_over_soon(owner):
+    slow = claim(owner)
+    silent(21)
+    quick = claim(owner)
+    with pytest.raises(Conflict):
+        claim_settle(slow, uuid.uuid4())
+    claim_settle(quick, uuid.UUID(int=5))
+    assert IdempotencyKey.objects.get().turn_id == uuid.UUID(int=5)
+
+
+def test_a_key_whose_worker_gives_signs_of_life_is_kept(owner):
+    claim(owner)
+    silent(10)
+    with pytest.raises(Conflict):
+        claim(owner)
+    _held.add(IdempotencyKey.objects.get().pk)
+    IdempotencyKey.objects.update(seen_at=Now() - timedelta(seconds=60))
+    claims_beat()
+    _held.clear()
+    with pytest.raises(Conflict):
+        claim(owner)
 
 
 def test_a_request_that_was_taken_over_cannot_record_its_turn(owner):

@@ -23,7 +23,7 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
 
 
 @pytest.mark.parametrize(
-    "fault", ["redis-stopped", "redis-reset", "redis-disk-full", "mongo-killed", "primary-switched"]
+    "fault", ["redis-stopped", "redis-reset", "redis-disk-full", "mongo-killed", "primary-switched", "workers-killed"]
 )
 def test_an_outage_costs_no_turn_and_no_context(stage: Stage, fault: str) -> None:
     row = measure(stage, fault, seconds=4, healthy_seconds=1, recovery_seconds=2)
