@@ -17,7 +17,7 @@ from audit.content import ContentUnreadable
 from audit.services import commitment_make, event_record, salt_make
 from chat.failures import failure_keep
 from chat.guard import guard_blocks
-from chat.models import Session, Stream
+from chat.models import Session, Stream, StreamEvent
 from chat.pipeline.turn import Drafted, TurnInput
 from chat.providers import Completion
 from chat.recording import turn_record
@@ -175,6 +175,8 @@ def _end_erased(stream: Stream, question: str, salt: bytes) -> bool:
                 },
             )
             Stream.objects.filter(pk=stream.pk).update(sealed=b"")
+            StreamEvent.objects.filter(turn_id=stream.pk).delete()
+            # Redis is not waited for with the session's row locked.
             transaction.on_commit(partial(buffer_delete, stream.pk), robust=True)
     except TurnEnded:
         # What its producer has sent since then, unaware of it, must go as well.

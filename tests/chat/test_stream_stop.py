@@ -176,7 +176,8 @@ def test_a_session_deleted_while_it_streams_keeps_no_text(request, gunicorn_serv
     aborted = kinds[-1][1]
     assert (aborted["ended"], aborted["question"]) == ("session_deleted", kinds[0][1]["question"])
     assert "answer" not in aborted
-    assert not held(server, request, store, turn_id)
+    # Redis is told after the commit.
+    eventually(lambda: not held(server, request, store, turn_id))
     sealed = [
         bytes(row) for (row,) in rows(server, "SELECT sealed FROM chat_stream WHERE session_id = %s", key(session_id))
     ]

@@ -1,12 +1,17 @@
 """The background worker: its jobs, its leader, and that another takes over when the leader is killed."""
 
+import os
+import signal
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.db.models.functions import Now
 from prometheus_client import REGISTRY
@@ -22,7 +27,7 @@ from ops.worker import Job, Worker
 from tests.environment import ROOT
 from tests.ops.turns import KEY, failures_make, turns_make
 from tests.services.gunicorn import database_prepared, shell
-from tests.services.process import Process, process_start, service_directory
+from tests.services.process import Process, free_port, process_start, service_directory
 
 
 def wait(ready: Callable[[], bool], seconds: float = 10) -> bool:
@@ -284,3 +289,28 @@ def test_a_killed_leader_is_replaced_and_a_stopped_one_leaves_at_once(
     other.popen.terminate()
     assert other.popen.wait(10) == 0
     assert wait(lambda: leads(third), 15)
+
+
+def test_the_command_works_and_shows_its_metrics_until_it_is_told_to_stop(transactional_db: None) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    port = free_port()
+    led: list[bool] = []
+
+    def shown() -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
+            return b"onesource_worker_leader 1.0" in page.read()
+        return False
+
+    def stop() -> None:
+        led.append(wait(shown, seconds=20))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    try:
+        call_command("worker", "--metrics-port", str(port))
+    finally:
+        stopping.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert led == [True]
