@@ -77,4 +77,8 @@ def test_while_the_database_is_away_nobody_is_answered_unrecorded(server: Gunico
 
 def test_after_the_outage_questions_are_answered_again(server: Gunicorn) -> None:
     assert until_ready(server).json()["status"] == "ready"
-    assert server.post_json("/chat", QUESTION).status == 200
+    # The other worker's pool may still pause between its tries to connect.
+    until = time.monotonic() + 30
+    while (reply := server.post_json("/chat", QUESTION)).status == 503 and time.monotonic() < until:
+        time.sleep(0.2)
+    assert reply.status == 200
