@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
+from _pytest.runner import runtestprotocol
 from django.conf import settings as django_settings
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
@@ -43,6 +44,7 @@ from tests.services.redis import RedisServer, redis_start
 __all__ = ["admin", "anonymous", "flag_manager", "operator", "owner", "reviewer", "stranger"]
 
 OUTCOMES_VARIABLE = "TEST_OUTCOMES"
+SECOND_TRY = "passed at the second try"
 # Fixtures of tests whose processes do not use the database of the suite.
 OWN_DATABASE = {"gunicorn_server", "own_database"}
 # Machines differ in speed, and a test run must leave nothing in the project's folder.
@@ -322,8 +324,32 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return report
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """In a whole run a test that fails is tried once more: dozens of real servers share two processors. One that passes
+    then is named at the end, to be looked into."""
+    if OUTCOMES_VARIABLE not in os.environ:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    if any(report.failed for report in reports):
+        item._initrequest()  # type: ignore[attr-defined]
+        again = runtestprotocol(item, log=False, nextitem=nextitem)
+        if not any(report.failed for report in again):
+            reports = again
+            again[-1].user_properties.append((SECOND_TRY, item.nodeid))
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """What tests/run.py adds up."""
+    for report in terminalreporter.stats.get("", ()):
+        for name, value in getattr(report, "user_properties", ()):
+            if name == SECOND_TRY:
+                terminalreporter.write_line(f"PASSED AT THE SECOND TRY: {value}")
     path = os.environ.get(OUTCOMES_VARIABLE)
     if not path:
         return
