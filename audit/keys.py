@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from datetime import date
 
 from audit import content
 from audit.models import ContentKey
@@ -40,4 +41,9 @@ def data_key(key_id: int) -> bytes:
 
 
 def data_key_of(row: ContentKey) -> bytes:
-    return content.key_unwrap(bytes(row.wrapped), row.wrapped_by, f"key:{row.subject_ref}:{row.day}".encode())
+    return content.key_unwrap(bytes(row.wrapped), row.wrapped_by, key_context(row.subject_ref, row.day))
+
+
+def key_context(subject_ref: str, day: date) -> bytes:
+    """Binds a wrapped data key to its subject and day."""
+    return f"key:{subject_ref}:{day}".encode()

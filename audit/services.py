@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from audit import actions, content
 from audit.canonical import canonical_json
-from audit.keys import data_key_keep, data_key_of
+from audit.keys import data_key_keep, data_key_of, key_context
 from audit.merkle import leaf_hash
 from audit.models import ContentKey, Event, Stream, SubjectAlias, TurnContent
 
@@ -135,10 +135,9 @@ def content_context(turn_id: uuid.UUID, session_id: uuid.UUID, seq: int) -> byte
 
 def _content_key(subject_ref: str, at: datetime) -> tuple[ContentKey, bytes]:
     day = at.astimezone(UTC).date()
-    context = f"key:{subject_ref}:{day}".encode()
     row = ContentKey.objects.filter(subject_ref=subject_ref, day=day).first()
     if row is None:
-        _, wrapped_by, wrapped = content.key_make(context)
+        _, wrapped_by, wrapped = content.key_make(key_context(subject_ref, day))
         row, _ = ContentKey.objects.get_or_create(
             subject_ref=subject_ref, day=day, defaults={"wrapped": wrapped, "wrapped_by": wrapped_by}
         )

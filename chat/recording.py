@@ -52,7 +52,7 @@ def turn_record(
     """
     now = timezone.now()
     with _recording(), transaction.atomic():
-        session = _session_advance(turn, now)
+        session = session_advance(turn, now, turn_count=F("turn_count") + 1, last_turn_at=now)
         if settle:
             settle()
         seq = session.turn_count
@@ -113,9 +113,12 @@ def _recording() -> Iterator[None]:
         ) from error
 
 
-def _session_advance(turn: TurnInput, now: datetime) -> Session:
-    """Takes the next turn number under the session's row lock; two tabs at once get two numbers."""
-    advance = {"turn_count": F("turn_count") + 1, "event_count": F("event_count") + 1, "last_turn_at": now}
+def session_advance(turn: TurnInput, now: datetime, **more: Any) -> Session:
+    """Takes the session's next event number, and what `more` advances, under its row lock; a new session is made.
+
+    Two tabs at once get two numbers. Raises NotFound.
+    """
+    advance = {"event_count": F("event_count") + 1, **more}
     mine = Session.objects.filter(pk=turn.session_id, subject_ref=turn.subject.ref, deleted_at=None)
     if not mine.update(**advance):
         Session.objects.bulk_create(

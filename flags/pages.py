@@ -1,5 +1,6 @@
 """The Flags page in the admin: everything at a glance, and a kill switch within reach."""
 
+from itertools import islice
 from typing import Any
 
 from django.contrib import admin, messages
@@ -81,7 +82,7 @@ def flag_history(request: HttpRequest, key: str) -> HttpResponse:
         raise Http404
     changes = [
         {"change": change, "old": change_text(change.old), "new": change_text(change.new)}
-        for _, change in zip(range(HISTORY_ROWS), history(key), strict=False)
+        for change in islice(history(key), HISTORY_ROWS)
     ]
     context = {**admin.site.each_context(request), "title": f"History of {key}", "key": key, "changes": changes}
     return TemplateResponse(request, "flags/history.html", context)

@@ -4,16 +4,14 @@ from datetime import datetime, timedelta
 
 import structlog
 from django.db import DatabaseError, InterfaceError, transaction
-from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from audit import actions
 from audit.services import commitment_make, event_record, salt_make
-from chat.models import Session, Stream, StreamEvent, Turn
-from chat.pipeline.turn import TurnInput
+from chat.models import Stream, StreamEvent, Turn
 from chat.providers import configured
-from chat.recording import flags_facts
+from chat.recording import flags_facts, session_advance
 from chat.services import Prepared
 from chat.stores.base import StoreAway
 from chat.streaming.buffer import KEPT_SECONDS, Emitted, buffer_append
@@ -63,7 +61,7 @@ def _started(prepared: Prepared) -> Prepared:
         event_record(
             kind=actions.TURN_STARTED,
             stream=f"session:{turn.session_id}",
-            stream_seq=_event_seq(turn),
+            stream_seq=session_advance(turn, timezone.now()).event_count,
             actor_ref=turn.subject.ref,
             facts={
                 "turn_id": str(turn.turn_id),
@@ -86,19 +84,6 @@ def _started(prepared: Prepared) -> Prepared:
             sealed=question_seal(turn.turn_id, turn.question, salt),
         )
     return prepared.salted(salt)
-
-
-def _event_seq(turn: TurnInput) -> int:
-    now = timezone.now()
-    mine = Session.objects.filter(pk=turn.session_id, subject_ref=turn.subject.ref, deleted_at=None)
-    if not mine.update(event_count=F("event_count") + 1):
-        Session.objects.bulk_create(
-            [Session(id=turn.session_id, subject_ref=turn.subject.ref, created_at=now, last_turn_at=now)],
-            ignore_conflicts=True,
-        )
-        if not mine.update(event_count=F("event_count") + 1):
-            raise NotFound("This session does not exist or is not yours.", code="session_not_found")
-    return mine.values_list("event_count", flat=True).get()
 
 
 def stream_of(subject_ref: str, turn_id: uuid.UUID) -> Stream | None:

@@ -1,3 +1,4 @@
+from itertools import islice
 from typing import Any, Literal
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -101,7 +102,7 @@ class FlagHistoryView(APIView):
         except UnknownFlag:
             raise _unknown(key) from None
         limit = _limit(request)
-        changes = [change.facts() for _, change in zip(range(limit), history(key), strict=False)]
+        changes = [change.facts() for change in islice(history(key), limit)]
         return Response({"key": key, "changes": changes})
 
 

@@ -1,4 +1,5 @@
 import json
+from itertools import islice
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -85,7 +86,7 @@ class Command(BaseCommand):
     def _history(self, options: dict[str, Any]) -> None:
         if options["key"]:
             registered(options["key"])
-        changes = [change for _, change in zip(range(options["limit"]), history(options["key"]), strict=False)]
+        changes = list(islice(history(options["key"]), max(options["limit"], 0)))
         if options["json"]:
             self.stdout.write(json.dumps([change.facts() for change in changes], indent=2))
             return
