@@ -272,10 +272,10 @@ def test_a_consistency_proof_holds_for_its_sizes_and_roots_alone(old: int, new: 
 
 def test_a_rewritten_history_has_no_consistency_proof() -> None:
     forged = [LEAVES[0], LEAVES[2], *LEAVES[2:]]
-    # A log of 4, 8 or 16 leaves is a subtree of the new one, so its forged root leads on to a new root that is not ours.
+    # A log of 4, 8 or 16 leaves is a subtree of the new one, so its forged root leads on to a forged new one.
     for old in range(2, 20):
         proof = consistency_proof(old, 21, complete)
-        with pytest.raises(ProofError, match="another (old|new) root"):
+        with pytest.raises(ProofError, match=r"another (old|new) root"):
             verify_consistency(old, 21, root(forged[:old]), mth(0, 21), proof)
 
 
