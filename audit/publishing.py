@@ -15,8 +15,8 @@ from django.conf import settings
 from django.utils import timezone
 
 from audit import metrics, notes
-from audit.models import Checkpoint, Publication
 from audit.merkle import ProofError, root_at
+from audit.models import Checkpoint, Publication
 from audit.notes import NoteError
 from audit.signing import verifiers
 from audit.tiles import TileError
@@ -138,8 +138,8 @@ def _write(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
     except OSError:
         Path(name).unlink(missing_ok=True)
         raise
@@ -160,9 +160,7 @@ def _webhook_publish(checkpoint: Checkpoint, url: str) -> None:
         timeout=WEBHOOK_SECONDS,
     )
     response.raise_for_status()
-    Publication.objects.update_or_create(
-        target="webhook", defaults={"size": checkpoint.size, "at": timezone.now()}
-    )
+    Publication.objects.update_or_create(target="webhook", defaults={"size": checkpoint.size, "at": timezone.now()})
 
 
 def _failed(target: str, error: Exception) -> None:

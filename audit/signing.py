@@ -1,7 +1,7 @@
 """Whose signature stands under a checkpoint, and whose is believed.
 
-Trust comes from the configuration: AUDIT_SIGNING_KEY, and the older keys in AUDIT_VERIFY_KEYS. What the database says of
-keys is a hint for people; whoever can write there could add one.
+Trust comes from the configuration: AUDIT_SIGNING_KEY, and the older keys in AUDIT_VERIFY_KEYS. What the database says
+of keys is a hint for people; whoever can write there could add one.
 """
 
 from functools import lru_cache

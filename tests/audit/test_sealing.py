@@ -1,4 +1,4 @@
-"""The sealer: every event gets one place, in one piece, also out of order, in two processes at once and after a fault."""
+"""The sealer: every event gets one place, in one piece, also out of order and with two sealers at once."""
 
 import threading
 import time
