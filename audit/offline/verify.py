@@ -107,6 +107,8 @@ def export_open(path: Path) -> Export:
 
 
 def zip_open(path: Path) -> Export:
+    if path.stat().st_size > TOTAL_LIMIT:
+        raise Failure(f"has more than {TOTAL_LIMIT} bytes")
     archive = zipfile.ZipFile(path)
     members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
@@ -192,7 +194,7 @@ def json_object(raw: bytes, keys: Mapping[str, type], only: bool = True) -> dict
 def check_manifest(export: Export, report: Report) -> dict[str, Any]:
     raw = export.read("manifest.json")
     keys = {"format": str, "made_at": str, "origin": str, "files": dict, "turns": list, "note": str}
-    manifest = json_object(raw, keys)
+    manifest = json_object(raw, keys, only=False)
     if manifest["format"] != FORMAT:
         raise Failure(f"the format is {manifest['format']}; this program knows {FORMAT}")
     listed = manifest["files"]
