@@ -93,6 +93,7 @@ INSTALLED_APPS = [
     "flags",
     "knowledge",
     "chat",
+    "review",
     "ops",
 ]
 MIDDLEWARE = [
