@@ -1,6 +1,7 @@
 """What a reviewer looks for: as the database is asked, as it goes on record, and as one turn is held against it."""
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -53,17 +54,13 @@ class TurnFilters:
 
     def ordered(self) -> list[Any]:
         """Conditions for which an index gives the rows in the order of time."""
-        found: list[Any] = []
-        for name in ("outcome", "endpoint", "model"):
-            if value := getattr(self, name):
-                found.append(Q(**{name: value}))
-        return found + [Q(**{name: True}) for name in ("degraded", "repaired") if getattr(self, name)]
+        texts = {name: getattr(self, name) for name in ("outcome", "endpoint", "model")}
+        marked = [name for name in ("degraded", "repaired") if getattr(self, name)]
+        return [Q(**{name: text}) for name, text in texts.items() if text] + [Q(**{name: True}) for name in marked]
 
     def scattered(self) -> list[Any]:
         """The other conditions: the rows that they find lie anywhere in time."""
-        found: list[Any] = [
-            Q(**{name: False}) for name in ("degraded", "repaired") if getattr(self, name) is False
-        ]
+        found: list[Any] = [Q(**{name: False}) for name in ("degraded", "repaired") if getattr(self, name) is False]
         if self.subject_ref:
             found.append(Q(session__subject_ref=self.subject_ref))
         if self.session:
@@ -86,9 +83,15 @@ class TurnFilters:
     @classmethod
     def of_facts(cls, facts: dict[str, Any]) -> "TurnFilters":
         """The filters that `facts` came from. Raises ValueError or TypeError for what never was a filter."""
-        read = {"since": datetime.fromisoformat, "until": datetime.fromisoformat, "arm": Arm.parse}
-        read |= {"session": uuid.UUID, "turn": uuid.UUID}  # type: ignore[dict-item]
-        return cls(**{name: read[name](value) if name in read else value for name, value in facts.items()})
+        read: dict[str, Callable[[str], Any]] = {
+            "since": datetime.fromisoformat,
+            "until": datetime.fromisoformat,
+            "session": uuid.UUID,
+            "turn": uuid.UUID,
+            "arm": Arm.parse,
+        }
+        given: dict[str, Any] = {name: read[name](value) if name in read else value for name, value in facts.items()}
+        return cls(**given)
 
     def covers(self, turn: Turn) -> bool:
         """Whether a search finds this turn; its session must be loaded, or costs a query."""
@@ -138,5 +141,3 @@ def _within(name: str, since: datetime | None, until: datetime | None) -> Q:
     if until:
         found &= Q(**{f"{name}__lt": until})
     return found
-
-

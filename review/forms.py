@@ -33,8 +33,8 @@ def _time(label: str, about: str) -> forms.DateTimeField:
     )
 
 
-def _text(label: str, about: str, *, most: int = 200) -> forms.CharField:
-    attrs = {"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
+def _text(label: str, about: str, *, most: int = 200, **more: str) -> forms.CharField:
+    attrs = {"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none", **more}
     return forms.CharField(
         label=label, required=False, help_text=about, max_length=most, widget=forms.TextInput(attrs=attrs)
     )
@@ -67,6 +67,10 @@ class SearchForm(forms.Form):
 
     def add_prefix(self, field_name: str) -> str:
         return self.NAMES.get(field_name, field_name)
+
+    def names(self) -> list[str]:
+        """Of the fields, as they stand in an address."""
+        return [self.add_prefix(name) for name in self.fields]
 
     def clean(self) -> dict[str, Any]:
         for name in ("since", "until"):
@@ -106,11 +110,24 @@ class TurnSearchForm(SearchForm):
     outcome = _choice("Outcome", "How the turn ended.", {name: name for name in OUTCOMES})
     endpoint = _choice("Endpoint", "Where it was asked.", {name: name for name in ENDPOINTS})
     repair_code = _choice("Repair code", "a repair code in capitals, as in TRUNCATED.", {name: name for name in CODES})
-    arm = _text("Flag arm", "KEY=on or KEY=off: who was on this side of a cohort flag.")
+    arm = _text("Flag arm", "KEY=on or KEY=off: who was on this side of a cohort flag.", list="arm-values")
     model = _text("Model", "The model's name in full.")
     reference = _text("Reference cited", "As in the answer, for example D3D14 or AS 1428.1.")
     degraded = _choice("Degraded", "The provider failed and the knowledge base answered.", {"yes": "yes", "no": "no"})
     repaired = _choice("Repaired", "The guard changed the reply.", {"yes": "yes", "no": "no"})
+
+    # Not behind "More filters".
+    FIRST = ("since", "until", "user", "reference")
+
+    def further(self) -> list[forms.BoundField]:
+        return [self[name] for name in self.fields if name not in self.FIRST]
+
+    def narrowed(self) -> bool:
+        return any(self[field.name].value() for field in self.further())
+
+    def arms(self) -> list[str]:
+        """What the release's cohort flags can be looked for by."""
+        return [str(Arm(key, on)) for key, entry in REGISTRY.items() if entry.type == "cohort" for on in (True, False)]
 
     def clean_user(self) -> str:
         return self.subject_ref("user")
@@ -120,8 +137,7 @@ class TurnSearchForm(SearchForm):
         try:
             return Arm.parse(given) if given else None
         except ValueError:
-            keys = ", ".join(arm_keys())
-            raise ValidationError(f"Expected KEY=on or KEY=off. Cohort flags of this release: {keys}.") from None
+            raise ValidationError(f"Expected KEY=on or KEY=off, for example {self.arms()[0]}.") from None
 
     def filters(self) -> TurnFilters:
         """Of a valid form."""
@@ -175,7 +191,3 @@ class ExportForm(ReasonForm):
         choices=list(FORMATS.items()),
         error_messages={"invalid_choice": f"Expected one of {', '.join(FORMATS)}."},
     )
-
-
-def arm_keys() -> list[str]:
-    return [key for key, entry in REGISTRY.items() if entry.type == "cohort"]

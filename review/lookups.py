@@ -1,6 +1,7 @@
 """What a JSON column holds, asked so that PostgreSQL can use its GIN index; SQLite goes through the values."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import models
@@ -19,12 +20,16 @@ class _Holds(Func):
         self._contained = json.dumps(contained)
         self._sqlite, self._given = sqlite, given
 
-    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: Any) -> tuple[str, list[Any]]:
-        (column,) = self.source_expressions
-        sql, params = compiler.compile(column)
-        if connection.vendor == "postgresql":
-            return f"{sql} @> %s::jsonb", [*params, self._contained]
-        return f"EXISTS (SELECT 1 FROM json_each({sql}) WHERE {self._sqlite})", [*params, *self._given]
+    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+        sql, params = compiler.compile(self.source_expressions[0])
+        return f"{sql} @> %s::jsonb", [*params, self._contained]
+
+    def as_sqlite(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: Any
+    ) -> tuple[str, Sequence[Any]]:
+        sql, params = compiler.compile(self.source_expressions[0])
+        found = f"SELECT 1 FROM json_each({sql}) WHERE {self._sqlite}"  # noqa: S608 (texts of this module alone)
+        return f"EXISTS ({found})", [*params, *self._given]
 
 
 def lists(column: str, value: str) -> Func:

@@ -104,7 +104,9 @@ def content_state(turn: Turn) -> ContentState:
         return ContentState("held", held.expires_at, f"Content held until {_told(held.expires_at)}.")
     if held:
         return ContentState(
-            "purged", held.expires_at, f"Content expired on {_told(held.expires_at)}; it is deleted with the next purge."
+            "purged",
+            held.expires_at,
+            f"Content expired on {_told(held.expires_at)}; it is deleted with the next purge.",
         )
     session: Session = turn.session
     if session.deleted_at:
