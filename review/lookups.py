@@ -1,7 +1,6 @@
 """What a JSON column holds, asked so that PostgreSQL can use its GIN index; SQLite goes through the values."""
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from django.db import models
@@ -13,23 +12,23 @@ from django.db.models.sql.compiler import SQLCompiler
 class _Holds(Func):
     """`sqlite` is a condition over the columns of json_each, with a place for each of `given`."""
 
-    output_field: models.BooleanField[bool, bool] = models.BooleanField()
+    output_field = models.BooleanField()
 
     def __init__(self, column: str, contained: Any, sqlite: str, *given: Any) -> None:
         super().__init__(F(column))
         self._contained = json.dumps(contained)
         self._sqlite, self._given = sqlite, given
 
-    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, tuple[Any, ...]]:
         sql, params = compiler.compile(self.source_expressions[0])
-        return f"{sql} @> %s::jsonb", [*params, self._contained]
+        return f"{sql} @> %s::jsonb", (*params, self._contained)
 
     def as_sqlite(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: Any
-    ) -> tuple[str, Sequence[Any]]:
+    ) -> tuple[str, tuple[Any, ...]]:
         sql, params = compiler.compile(self.source_expressions[0])
         found = f"SELECT 1 FROM json_each({sql}) WHERE {self._sqlite}"  # noqa: S608 (texts of this module alone)
-        return f"EXISTS ({found})", [*params, *self._given]
+        return f"EXISTS ({found})", (*params, *self._given)
 
 
 def lists(column: str, value: str) -> Func:
