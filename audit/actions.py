@@ -87,3 +87,6 @@ CHANGE_CANCELLED = register("change.cancelled", "Change of a flag withdrawn", "k
 CHANGE_SCHEDULED = register("change.scheduled", "Change of a flag scheduled", "key", "request", "scheduled_for")
 CHANGE_SUSPENDED = register("change.suspended", "Change of a flag suspended", "key", "request", "reason")
 CHANGE_APPLIED = register("change.applied", "Requested change of a flag made", "key", "request", "emergency")
+CONTENT_REVEALED = register(
+    "content.revealed", "Content shown to a reviewer", "turn_id", "session_id", "reason", "source"
+)

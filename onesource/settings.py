@@ -99,6 +99,7 @@ INSTALLED_APPS = [
     "flags",
     "knowledge",
     "chat",
+    "review",
     "ops",
 ]
 MIDDLEWARE = [

@@ -1,0 +1,157 @@
+import uuid
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from audit.services import subject_ref_of
+from chat.api.openapi import PROBLEM_RESPONSES
+from chat.api.serializers import CANONICAL_UUID
+from onesource.errors import BadInput, NotFound
+from review.api.openapi import GONE_RESPONSES, filter_parameters
+from review.api.serializers import (
+    ReasonSerializer,
+    RevealedSerializer,
+    ReviewedTurnSerializer,
+    TurnEvidenceSerializer,
+    TurnPageSerializer,
+    turn_evidence,
+)
+from review.downloads import download
+from review.filters import TurnFilters
+from review.forms import FORMATS, TurnSearchForm
+from review.permissions import EXPORT, REVEAL, Reviews
+from review.selectors import turn_for, turns_search
+from review.services import content_reveal, turns_export
+
+SOURCE = "api"
+
+
+class ReviewView(APIView):
+    """For compliance reviewers; `permissions` are those that it asks for besides seeing the trail."""
+
+    permission_classes = [Reviews]
+    permissions: tuple[str, ...] = ()
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        finalized = super().finalize_response(request, response, *args, **kwargs)
+        finalized.headers.setdefault("Cache-Control", "no-store")
+        return finalized
+
+
+class TurnListView(ReviewView):
+    """Turns on record, the newest first, by any of the filters together; never their texts."""
+
+    @extend_schema(
+        operation_id="audit_turns_list",
+        parameters=[*filter_parameters(), OpenApiParameter("cursor", str, description="From `next` of a page.")],
+        responses={200: TurnPageSerializer, **PROBLEM_RESPONSES},
+    )
+    def get(self, request: Request) -> Response:
+        filters = _filters(request, "cursor")
+        page = turns_search(filters, request.query_params.get("cursor", ""))
+        following = None
+        if page.cursor:
+            asked = {**request.query_params.dict(), "cursor": page.cursor}
+            following = request.build_absolute_uri(f"{request.path}?{urlencode(asked)}")
+        return Response({"next": following, "results": ReviewedTurnSerializer(page.rows, many=True).data})
+
+
+class TurnView(ReviewView):
+    """One turn: facts, what the guard did in plain sentences, what became of the content, and its timeline."""
+
+    @extend_schema(operation_id="audit_turn", responses={200: TurnEvidenceSerializer, **PROBLEM_RESPONSES})
+    def get(self, request: Request, turn_id: str) -> Response:
+        return Response(turn_evidence(turn_for(_canonical(turn_id))))
+
+
+class RevealView(ReviewView):
+    """Question and answer of a turn. That you looked, and why, is on record before they are shown."""
+
+    permissions = (REVEAL,)
+
+    @extend_schema(
+        operation_id="audit_turn_reveal",
+        request=ReasonSerializer,
+        responses={200: RevealedSerializer, **PROBLEM_RESPONSES, **GONE_RESPONSES},
+    )
+    def post(self, request: Request, turn_id: str) -> Response:
+        given = ReasonSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        revealed = content_reveal(
+            turn_id=_canonical(turn_id),
+            reason=given.validated_data["reason"],
+            actor_ref=subject_ref_of(request.user),
+            source=SOURCE,
+        )
+        return Response(RevealedSerializer(revealed).data)
+
+
+class _FileRenderer(JSONRenderer):
+    """For content negotiation; what it renders itself are the errors that come before a file."""
+
+    charset = None
+
+
+class CSVRenderer(_FileRenderer):
+    media_type = "text/csv"
+    format = "csv"
+
+
+class ExportView(ReviewView):
+    """The turns that the filters find, at most 10,000, as a file. The export is on record before its first byte."""
+
+    permissions = (EXPORT,)
+    renderer_classes = [CSVRenderer, JSONRenderer]
+    # Not HEAD, which Django would answer by a GET: with a record of an export that nobody got.
+    http_method_names = ["get", "options"]
+
+    @extend_schema(
+        operation_id="audit_export",
+        parameters=[
+            *filter_parameters(),
+            OpenApiParameter("reason", str, required=True, description="Why: 10 to 500 characters. On record."),
+            OpenApiParameter("format", str, enum=list(FORMATS), description="The first without."),
+        ],
+        responses={(200, "text/csv"): OpenApiTypes.STR, **PROBLEM_RESPONSES},
+    )
+    def get(self, request: Request) -> HttpResponseBase:
+        format_ = request.query_params.get("format", "csv")
+        if format_ not in FORMATS:
+            expected = f"Expected one of {', '.join(FORMATS)}."
+            raise BadInput(expected, code="bad_format", errors={"format": [expected]})
+        pieces = turns_export(
+            filters=_filters(request, "reason", "format"),
+            format_=format_,
+            reason=request.query_params.get("reason", ""),
+            actor_ref=subject_ref_of(request.user),
+            source=SOURCE,
+        )
+        return download(pieces, format_)
+
+
+def _filters(request: Request, *others: str) -> TurnFilters:
+    """Raises BadInput, for a name that is no filter as well: leaving it out would find more than was meant."""
+    form = TurnSearchForm(request.query_params)
+    known = [*form.names(), *others]
+    errors = {
+        name[:80]: [f"Unknown. Known are {', '.join(known)}." if name not in known else "Give it once."]
+        for name, values in request.query_params.lists()
+        if name not in known or len(values) > 1
+    }
+    if errors:
+        raise BadInput("Correct the filters named in errors.", code="bad_filter", errors=errors)
+    form.check()
+    return form.filters()
+
+
+def _canonical(text: str) -> uuid.UUID:
+    if not CANONICAL_UUID.fullmatch(text):
+        raise NotFound("There is no turn of this id on record.", code="turn_not_found")
+    return uuid.UUID(text)

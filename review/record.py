@@ -1,0 +1,77 @@
+"""What the record says of a turn, for a person to read; nothing is taken for granted, for it may be tampered with."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from chat.guard import CODES
+
+CLASSES = {
+    "N": "noise around the answer",
+    "S": "syntax",
+    "A": "shape",
+    "D": "derived by us",
+    "L": "lost or in doubt",
+    "F": "fallback",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """One thing that the guard did: `place` is where in the reply or the draft, `times` how often."""
+
+    code: str
+    kind: str
+    sentence: str
+    place: str
+    times: int
+
+
+def repairs(facts: dict[str, Any]) -> list[Repair]:
+    return [_repair(event) for event in _dicts(_dict(facts, "guard").get("events"))]
+
+
+def _repair(event: dict[str, Any]) -> Repair:
+    name = str(event.get("code", ""))
+    code = CODES.get(name)
+    places = [str(event["pointer"])] if event.get("pointer") else []
+    if isinstance(event.get("start"), int) and isinstance(event.get("end"), int):
+        places.append(f"bytes {event['start']} to {event['end']} of the reply")
+    count = event.get("count")
+    return Repair(
+        code=name,
+        kind=CLASSES[code.cls.value] if code else "unknown to this release",
+        sentence=code.sentence if code else "",
+        place=", ".join(places),
+        times=count if isinstance(count, int) else 1,
+    )
+
+
+def flags(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """The flags as they were for the one who asked, by name."""
+    return [(key, value_text(value)) for key, value in sorted(_dict(facts, "flags").items()) if key != "epoch"]
+
+
+def value_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "none" if value in (None, "", [], {}) else str(value)
+
+
+def lines(value: Any, path: str = "") -> list[tuple[str, str]]:
+    """A body as (path, value) pairs, its members in their order."""
+    if isinstance(value, dict) and value:
+        members = [(f"{path}.{key}" if path else str(key), member) for key, member in value.items()]
+    elif isinstance(value, list) and value:
+        members = [(f"{path}[{number}]", member) for number, member in enumerate(value)]
+    else:
+        return [(path, value_text(value))]
+    return [line for name, member in members for line in lines(member, name)]
+
+
+def _dict(facts: dict[str, Any], name: str) -> dict[str, Any]:
+    found = facts.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

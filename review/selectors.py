@@ -1,0 +1,123 @@
+"""What reviewers read: turns, events, and what became of a turn's content."""
+
+import json
+import re
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from django.contrib.auth import get_user_model
+from django.utils import timezone
+
+from audit import actions
+from audit.models import Event, SubjectAlias, TurnContent
+from chat.models import Session, Turn
+from onesource.errors import NotFound
+from review.filters import EventFilters, TurnFilters
+from review.paging import Keyset, Page, page_read
+
+TURNS = Keyset("created_at", uuid.UUID)
+EVENTS = Keyset("at", int)
+PSEUDONYM = re.compile(r"[0-9a-f]{32}")
+
+
+def turns_search(filters: TurnFilters, cursor: str = "") -> Page[Turn]:
+    """One page of turns with their sessions, the newest first. Raises BadInput for a foreign cursor."""
+    rows = Turn.objects.filter(filters.within()).prefetch_related("session")
+    return page_read(rows, TURNS, cursor=cursor, ordered=filters.ordered(), scattered=filters.scattered())
+
+
+def turn_ids(filters: TurnFilters, limit: int) -> list[uuid.UUID]:
+    """The newest first, no more than `limit`."""
+    rows = Turn.objects.filter(filters.within(), *filters.ordered(), *filters.scattered())
+    return list(rows.order_by("-created_at", "-pk").values_list("pk", flat=True)[:limit])
+
+
+def turns_of(ids: list[uuid.UUID]) -> list[Turn]:
+    """With their sessions, in the order of `ids`."""
+    found = {turn.pk: turn for turn in Turn.objects.filter(pk__in=ids).select_related("session")}
+    return [found[pk] for pk in ids]
+
+
+def turn_for(turn_id: uuid.UUID) -> Turn:
+    """With its session. Raises NotFound."""
+    turn = Turn.objects.filter(pk=turn_id).select_related("session").first()
+    if turn is None:
+        raise NotFound("There is no turn of this id on record.", code="turn_not_found")
+    return turn
+
+
+def events_search(filters: EventFilters, cursor: str = "") -> Page[Event]:
+    """One page of events without their bodies, the newest first. Raises BadInput for a foreign cursor."""
+    rows = Event.objects.filter(filters.within()).defer("body", "leaf")
+    return page_read(rows, EVENTS, cursor=cursor, scattered=filters.scattered())
+
+
+def event_for(uid: uuid.UUID) -> Event:
+    """Raises NotFound."""
+    event = Event.objects.filter(uid=uid).first()
+    if event is None:
+        raise NotFound("There is no event of this id on record.", code="event_not_found")
+    return event
+
+
+def event_of(turn: Turn) -> Event | None:
+    """The event that holds the turn's facts; None only when somebody has taken it away."""
+    return Event.objects.filter(uid=turn.event_uid).first()
+
+
+def facts_of(event: Event) -> dict[str, Any]:
+    """What the body says; nothing when somebody has made it unreadable."""
+    try:
+        body = json.loads(bytes(event.body))
+        facts = body["facts"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def subject_ref_by(given: str) -> str | None:
+    """The pseudonym of a user name, or `given` itself when that is one; None for anything else."""
+    name = {f"user__{get_user_model().USERNAME_FIELD}": given}
+    known = SubjectAlias.objects.filter(**name).values_list("subject_ref", flat=True).first()
+    return known or (given if PSEUDONYM.fullmatch(given) else None)
+
+
+@dataclass(frozen=True, slots=True)
+class ContentState:
+    """What became of a turn's texts: `on` is when they went, or until when they are held."""
+
+    kind: Literal["held", "erased", "purged", "missing"]
+    on: datetime | None
+    sentence: str
+
+    @property
+    def readable(self) -> bool:
+        return self.kind == "held"
+
+
+def content_state(turn: Turn) -> ContentState:
+    """`turn.session` must be loaded, or costs a query."""
+    held = TurnContent.objects.filter(pk=turn.pk).only("expires_at").first()
+    if held and held.expires_at > timezone.now():
+        return ContentState("held", held.expires_at, f"Content held until {_told(held.expires_at)}.")
+    if held:
+        return ContentState(
+            "purged",
+            held.expires_at,
+            f"Content expired on {_told(held.expires_at)}; it is deleted with the next purge.",
+        )
+    session: Session = turn.session
+    if session.deleted_at:
+        return ContentState(
+            "erased", session.deleted_at, f"Content erased on {_told(session.deleted_at)} at the user's request."
+        )
+    purge = Event.objects.filter(kind=actions.CONTENT_PURGED, at__gte=turn.created_at).order_by("at", "pk").first()
+    if purge:
+        return ContentState("purged", purge.at, f"Content purged on {_told(purge.at)}.")
+    return ContentState("missing", None, "The content is not there, and no record says why.")
+
+
+def _told(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"

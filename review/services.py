@@ -1,0 +1,124 @@
+"""What reviewers do: each act is on record before anybody sees its result."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from audit import actions
+from audit.content import ContentUnreadable
+from audit.selectors import content_of, content_read
+from audit.services import event_record
+from chat.models import Session, Turn
+from onesource.errors import BadInput, Gone, Unavailable
+from review.filters import TurnFilters
+from review.reasons import reason_check
+from review.selectors import content_state, turn_for, turn_ids
+from review.sheets import turns_csv
+from review.timeline import EXPORTS
+
+EXPORT_LIMIT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Revealed:
+    """`raw` is the provider's reply where the guard changed it; `event` is the record of this look."""
+
+    turn: Turn
+    question: str
+    answer: dict[str, Any]
+    raw: str | None
+    event: uuid.UUID
+
+
+def content_reveal(*, turn_id: uuid.UUID, reason: str, actor_ref: str, source: str) -> Revealed:
+    """The texts of a turn, decrypted after the event that says so is committed.
+
+    Raises NotFound, BadInput for a reason that is none, Gone, and Unavailable when the look cannot be recorded.
+    """
+    reason = reason_check(reason)
+    turn = turn_for(turn_id)
+    state = content_state(turn)
+    if not state.readable:
+        raise _gone(state.sentence)
+    event = _reveal_record(turn, reason, actor_ref, source)
+    row = content_of(turn_id)
+    if row is None:
+        # It went between the two looks.
+        raise _gone(content_state(turn).sentence)
+    try:
+        payload = content_read(row)
+    except ContentUnreadable:
+        raise _gone("The content is there and does not decrypt: its key is gone, or it was altered.") from None
+    return Revealed(turn, payload["question"], payload["answer"], payload.get("raw"), event)
+
+
+def _gone(sentence: str) -> Gone:
+    return Gone(sentence, code="content_gone")
+
+
+def _reveal_record(turn: Turn, reason: str, actor_ref: str, source: str) -> uuid.UUID:
+    try:
+        # durable: committed when the block ends, not when some caller's does.
+        with transaction.atomic(durable=True):
+            session = Session.objects.filter(pk=turn.session_id)
+            session.update(event_count=F("event_count") + 1)
+            event = event_record(
+                kind=actions.CONTENT_REVEALED,
+                stream=f"session:{turn.session_id}",
+                stream_seq=session.values_list("event_count", flat=True).get(),
+                actor_ref=actor_ref,
+                facts={
+                    "turn_id": str(turn.pk),
+                    "session_id": str(turn.session_id),
+                    "reason": reason,
+                    "source": source,
+                },
+            )
+    except IntegrityError as error:
+        raise _not_recorded("Nothing is shown, because it could not be recorded that you looked.") from error
+    return event.uid
+
+
+def _not_recorded(detail: str) -> Unavailable:
+    return Unavailable(f"{detail} Please try again.", code="not_recorded", retry_after=2)
+
+
+def turns_export(
+    *, filters: TurnFilters, format_: str, reason: str, actor_ref: str, source: str
+) -> Iterator[str | bytes]:
+    """The turns that a search finds, as a file in pieces; recorded with filters and number before the first of them.
+
+    Raises BadInput for a reason that is none and for more than EXPORT_LIMIT turns, and Unavailable.
+    """
+    reason = reason_check(reason)
+    # What is recorded while this runs must not make the file another than the record says.
+    now = timezone.now()
+    filters = replace(filters, until=min(filters.until or now, now))
+    ids = turn_ids(filters, EXPORT_LIMIT + 1)
+    if len(ids) > EXPORT_LIMIT:
+        raise BadInput(
+            f"More than {EXPORT_LIMIT} turns match. Narrow the time or another filter, and export in parts.",
+            code="too_many_turns",
+        )
+    try:
+        event_record(
+            kind=actions.EXPORT_MADE,
+            stream=EXPORTS,
+            actor_ref=actor_ref,
+            facts={
+                "what": "turns",
+                "format": format_,
+                "turns": len(ids),
+                "filters": filters.facts(),
+                "reason": reason,
+                "source": source,
+            },
+        )
+    except IntegrityError as error:
+        raise _not_recorded("Nothing is exported, because it could not be recorded.") from error
+    return turns_csv(ids)

@@ -1,0 +1,85 @@
+"""When what happened to a turn, from the question to the last export that held it."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Q
+
+from audit import actions
+from audit.actions import KINDS
+from audit.models import Event
+from chat.models import Turn
+from review.filters import TurnFilters
+from review.selectors import facts_of
+
+EXPORTS = "review"
+LATER = (actions.CONTENT_REVEALED, actions.SESSION_DELETED, actions.EXPORT_MADE)
+# A turn begins on record some time after its clock starts.
+SLACK = timedelta(minutes=1)
+LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """`event` is the uid of the event that says so, None for what is reckoned from the turn's own times."""
+
+    at: datetime
+    what: str
+    detail: str = ""
+    event: uuid.UUID | None = None
+
+
+def timeline(turn: Turn) -> list[Moment]:
+    """Oldest first. Later events are looked through as far as the first LIMIT of each place that has them."""
+    return sorted([*_measured(turn), *_begun(turn), *_later(turn)], key=lambda moment: moment.at)
+
+
+def _measured(turn: Turn) -> list[Moment]:
+    asked = turn.created_at - timedelta(microseconds=turn.total_us)
+    found = [Moment(asked, "Question received")]
+    if turn.first_token_us is not None:
+        after = timedelta(microseconds=turn.first_token_us)
+        found.append(Moment(asked + after, "First text of the reply", _seconds(turn.first_token_us)))
+    detail = f"{_seconds(turn.total_us)} in all, {_seconds(turn.provider_us)} of it the provider"
+    return [*found, Moment(turn.created_at, "Answer recorded", detail, turn.event_uid)]
+
+
+def _begun(turn: Turn) -> list[Moment]:
+    """Of a streamed turn: its first event."""
+    asked = turn.created_at - timedelta(microseconds=turn.total_us)
+    events = _stream(turn).filter(kind=actions.TURN_STARTED, at__gte=asked - SLACK, at__lte=turn.created_at)
+    return [_moment(event, {}) for event in events[:LIMIT] if facts_of(event).get("turn_id") == str(turn.pk)]
+
+
+def _later(turn: Turn) -> list[Moment]:
+    after = Q(kind__in=LATER, at__gte=turn.created_at)
+    read = [*_stream(turn).filter(after)[:LIMIT], *Event.objects.filter(after, stream=EXPORTS).order_by("at")[:LIMIT]]
+    told = [(event, facts_of(event)) for event in read]
+    return [_moment(event, facts) for event, facts in told if _concerns(facts, turn)]
+
+
+def _stream(turn: Turn) -> Any:
+    return Event.objects.filter(stream=f"session:{turn.session_id}").order_by("at")
+
+
+def _concerns(facts: dict[str, Any], turn: Turn) -> bool:
+    if "turn_id" in facts:
+        return bool(facts["turn_id"] == str(turn.pk))
+    if "filters" in facts:
+        try:
+            return TurnFilters.of_facts(facts["filters"]).covers(turn)
+        except (ValueError, TypeError, AttributeError):
+            # Not what we wrote: somebody has changed it, and verification says so.
+            return False
+    return bool(facts.get("session_id") == str(turn.session_id))
+
+
+def _moment(event: Event, facts: dict[str, Any]) -> Moment:
+    kind = KINDS.get(event.kind)
+    return Moment(event.at, kind.label if kind else event.kind, str(facts.get("reason", "")), event.uid)
+
+
+def _seconds(microseconds: int) -> str:
+    return f"{microseconds / 1e6:.3f} s"

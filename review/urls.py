@@ -1,0 +1,13 @@
+from django.urls import include, path
+
+from review import pages
+
+urlpatterns = [
+    path("", pages.search_page, name="review"),
+    path("turns/<uuid:turn_id>/", pages.turn_page, name="review-turn"),
+    path("turns/<uuid:turn_id>/reveal", pages.reveal_page, name="review-reveal"),
+    path("events/", pages.events_page, name="review-events"),
+    path("events/<uuid:uid>/", pages.event_page, name="review-event"),
+    path("export", pages.export_page, name="review-export"),
+    path("api/", include("review.api.urls")),
+]

@@ -1,0 +1,174 @@
+"""Exports: what a search finds, as a file, with a record of it made first."""
+
+import csv
+import io
+import json
+import uuid
+from typing import Any
+
+import pytest
+
+from audit.models import Event
+from audit.services import subject_ref_of
+from chat.models import Session
+from review.services import EXPORT_LIMIT
+from review.sheets import COLUMNS, cell_text
+from tests.cast import Member
+from tests.chat.asking import problem_of
+from tests.review.turns import API, AUDIT, REASON, turns_make
+
+pytestmark = pytest.mark.django_db
+
+
+def export(member: Member, **given: str) -> Any:
+    return member.browser.post(f"{AUDIT}export", {"reason": REASON, "format": "csv", **given})
+
+
+def export_api(member: Member, **given: str) -> Any:
+    return member.get(f"{API}export", **{"reason": REASON, "format": "csv", **given})
+
+
+BOTH = pytest.mark.parametrize(("source", "call"), [("page", export), ("api", export_api)])
+
+
+def rows_of(response: Any) -> list[dict[str, str]]:
+    assert response.status_code == 200
+    return list(csv.DictReader(io.StringIO(response.getvalue().decode())))
+
+
+def exports() -> list[dict[str, Any]]:
+    return [json.loads(bytes(event.body)) for event in Event.objects.filter(kind="export.made").order_by("pk")]
+
+
+@BOTH
+def test_an_export_holds_what_the_search_finds(reviewer: Member, source: str, call: Any) -> None:
+    turns_make(3)
+    wanted = turns_make(2, outcome="refused")
+    response = call(reviewer, outcome="refused")
+    assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert "attachment" in response.headers["Content-Disposition"]
+    assert "no-store" in response.headers["Cache-Control"]
+    rows = rows_of(response)
+    assert list(rows[0]) == list(COLUMNS)
+    assert [row["turn_id"] for row in rows] == [str(turn.pk) for turn in wanted]
+
+
+@BOTH
+def test_an_export_is_on_record_with_filters_and_number(
+    reviewer: Member, owner: Member, source: str, call: Any
+) -> None:
+    ref = subject_ref_of(owner.user)
+    turns_make(2, ref=ref)
+    call(reviewer, user="owner", outcome="answered")
+    (body,) = exports()
+    facts = body["facts"]
+    assert body["actor"] == subject_ref_of(reviewer.user)
+    assert (facts["what"], facts["format"], facts["turns"]) == ("turns", "csv", 2)
+    assert (facts["reason"], facts["source"]) == (REASON, source)
+    assert facts["filters"].pop("until")
+    # By their pseudonym: a record names nobody.
+    assert facts["filters"] == {"subject_ref": ref, "outcome": "answered"}
+
+
+@BOTH
+def test_an_export_that_cannot_be_recorded_is_not_made(reviewer: Member, refuse: Any, source: str, call: Any) -> None:
+    (turn,) = turns_make()
+    refuse("export.made")
+    response = call(reviewer)
+    assert response.status_code == 503
+    assert str(turn.pk) not in response.content.decode()
+    assert exports() == []
+
+
+@pytest.mark.parametrize("reason", ["", "too short", "x" * 501])
+def test_without_a_reason_nothing_is_exported(reviewer: Member, reason: str) -> None:
+    (turn,) = turns_make()
+    page = export(reviewer, reason=reason)
+    assert page.status_code == 400
+    assert 'id="export_reason_error"' in page.content.decode()
+    problem = problem_of(export_api(reviewer, reason=reason), 400, "reason_required")
+    assert problem["errors"]["reason"]
+    assert exports() == []
+
+
+def test_a_missing_reason_is_400(reviewer: Member) -> None:
+    problem_of(reviewer.get(f"{API}export"), 400, "reason_required")
+
+
+@pytest.mark.parametrize("given", [{"format": "xls"}, {"outcome": "lost"}, {"session": "1"}])
+def test_bad_input_is_400(reviewer: Member, given: dict[str, str]) -> None:
+    page = export(reviewer, **given)
+    assert page.status_code == 400
+    assert "Expected" in page.content.decode()
+    assert problem_of(export_api(reviewer, **given), 400)["errors"]
+    assert exports() == []
+
+
+def test_a_page_of_errors_keeps_what_was_given(reviewer: Member) -> None:
+    page = export(reviewer, reason="short", outcome="refused").content.decode()
+    assert '<input type="hidden" name="outcome" value="refused">' in page
+    assert ">short</textarea>" in page
+
+
+@BOTH
+def test_more_than_the_limit_is_refused(reviewer: Member, source: str, call: Any) -> None:
+    turns_make(EXPORT_LIMIT)
+    assert len(rows_of(call(reviewer))) == EXPORT_LIMIT
+    turns_make(1)
+    response = call(reviewer)
+    assert response.status_code == 400
+    assert "More than 10000 turns match" in response.content.decode()
+    assert len(exports()) == 1
+
+
+def test_the_file_is_made_in_pieces(reviewer: Member, django_assert_num_queries: Any) -> None:
+    turns_make(1200)
+    response = export(reviewer)
+    # One query for 500 turns; until then nothing but the record was read.
+    with django_assert_num_queries(3):
+        assert len(rows_of(response)) == 1200
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"])
+def test_no_cell_is_a_formula(reviewer: Member, text: str) -> None:
+    marks = [{"text": text, "known": False}]
+    turns_make(model=text, references=marks)
+    (row,) = rows_of(export(reviewer))
+    assert row["model"] == row["references"] == row["unknown_references"] == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["AS 1428.1", "a=b", "7", "", "D3D14; B1D1"])
+def test_other_cells_stay_as_they_are(text: str) -> None:
+    assert cell_text(text) == text
+
+
+def test_cells_say_what_the_turn_was(reviewer: Member) -> None:
+    marks = [{"text": "D3D14", "known": True}, {"text": "Z9Z99", "known": False}]
+    (turn,) = turns_make(references=marks, repair_codes=["BOM", "FENCE"], arms={"A": True, "B": False}, repaired=True)
+    (row,) = rows_of(export(reviewer))
+    assert (row["references"], row["unknown_references"]) == ("D3D14; Z9Z99", "Z9Z99")
+    assert (row["repair_codes"], row["arms"], row["repaired"]) == ("BOM FENCE", "A=on B=off", "yes")
+    assert (row["user"], row["total_ms"], row["first_token_ms"]) == ("a" * 32, "20", "")
+    assert row["event"] == str(turn.event_uid)
+
+
+def test_an_unknown_parameter_is_refused(reviewer: Member) -> None:
+    problem_of(export_api(reviewer, outcom="refused"), 400, "bad_filter")
+    assert exports() == []
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "application/json", "*/*"])
+def test_a_client_may_ask_for_csv_or_take_problems(reviewer: Member, accept: str) -> None:
+    response = reviewer.client.get(f"{API}export", {"reason": REASON}, headers={"Accept": accept})
+    assert rows_of(response) == []
+
+
+def test_head_makes_no_export(reviewer: Member) -> None:
+    assert reviewer.client.head(f"{API}export", {"reason": REASON}).status_code == 405
+    assert exports() == []
+
+
+def test_an_empty_export_is_a_header(reviewer: Member) -> None:
+    assert rows_of(export(reviewer, session=str(uuid.uuid4()))) == []
+    assert exports()[0]["facts"]["turns"] == 0
+    assert Session.objects.count() == 0
