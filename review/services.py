@@ -15,6 +15,7 @@ from audit.selectors import content_of, content_read
 from audit.services import event_record
 from chat.models import Session, Turn
 from onesource.errors import BadInput, Gone, Unavailable
+from review.exporting import evidence_check, evidence_zip
 from review.filters import TurnFilters
 from review.reasons import reason_check
 from review.selectors import content_state, turn_for, turn_ids
@@ -89,22 +90,34 @@ def _not_recorded(detail: str) -> Unavailable:
 
 
 def turns_export(
-    *, filters: TurnFilters, format_: str, reason: str, actor_ref: str, source: str
-) -> Iterator[str | bytes]:
+    *,
+    filters: TurnFilters,
+    format_: str,
+    reason: str,
+    actor_ref: str,
+    source: str,
+    with_content: bool = False,
+    limit: int = EXPORT_LIMIT,
+) -> Iterator[str] | Iterator[bytes]:
     """The turns that a search finds, as a file in pieces; recorded with filters and number before the first of them.
 
-    Raises BadInput for a reason that is none and for more than EXPORT_LIMIT turns, and Unavailable.
+    `with_content` puts the texts into a ZIP: for those who may reveal them. Raises BadInput for a reason that is none,
+    for no turns and for more than `limit`, proofs.NotSealedYet (ZIP) and Unavailable.
     """
     reason = reason_check(reason)
     # What is recorded while this runs must not make the file another than the record says.
     now = timezone.now()
     filters = replace(filters, until=min(filters.until or now, now))
-    ids = turn_ids(filters, EXPORT_LIMIT + 1)
-    if len(ids) > EXPORT_LIMIT:
+    ids = turn_ids(filters, limit + 1)
+    if len(ids) > limit:
         raise BadInput(
-            f"More than {EXPORT_LIMIT} turns match. Narrow the time or another filter, and export in parts.",
+            f"More than {limit} turns match. Narrow the time or another filter, and export in parts.",
             code="too_many_turns",
         )
+    if format_ == "zip":
+        if not ids:
+            raise BadInput("No turn matches, so there is nothing to prove.", code="no_turns")
+        evidence_check(ids)
     try:
         event_record(
             kind=actions.EXPORT_MADE,
@@ -113,6 +126,7 @@ def turns_export(
             facts={
                 "what": "turns",
                 "format": format_,
+                "content": with_content,
                 "turns": len(ids),
                 "filters": filters.facts(),
                 "reason": reason,
@@ -121,4 +135,4 @@ def turns_export(
         )
     except IntegrityError as error:
         raise _not_recorded("Nothing is exported, because it could not be recorded.") from error
-    return turns_csv(ids)
+    return evidence_zip(ids, with_content=with_content) if format_ == "zip" else turns_csv(ids)

@@ -1,5 +1,6 @@
 """A turn's page: what was recorded, in words; never what was asked or answered."""
 
+import itertools
 import json
 import re
 import uuid
@@ -249,7 +250,7 @@ def test_headings_leave_out_no_level(pages: dict[str, str]) -> None:
         levels = [int(level) for level in re.findall(r"<h([1-6])\b", page)]
         assert levels[0] == 1
         assert levels.count(1) == 1
-        assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+        assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
 
 
 def test_no_script_and_no_style_stands_in_a_page(pages: dict[str, str]) -> None:
