@@ -276,6 +276,21 @@ def test_a_path_that_is_not_there_and_a_folder_without_export_are_failures(tmp_p
     assert "no manifest.json" in failures(tmp_path)[0]
 
 
+def test_a_folder_that_cannot_be_listed_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passed over, it could hold files that the manifest does not list."""
+    folder = unpacked(tmp_path / "export", MEMBERS | {"locked/extra.txt": b""})
+    listing = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path).name == "locked":
+            raise PermissionError("locked")
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    (found,) = failures(folder)
+    assert "cannot be opened (locked)" in found
+
+
 @pytest.mark.parametrize("name", sorted(MEMBERS))
 def test_a_missing_file_is_noticed_and_named(tmp_path: Path, name: str) -> None:
     members = {other: value for other, value in MEMBERS.items() if other != name}
