@@ -88,6 +88,7 @@ def _turn_page(
         "facts": facts,
         "repairs": record.repairs(facts),
         "flags": record.flags(facts),
+        "passages": record.passages(facts),
         "arms": sorted((turn.arms or {}).items()),
         "moments": timeline(turn),
         "state": content_state(turn),

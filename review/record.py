@@ -51,6 +51,11 @@ def flags(facts: dict[str, Any]) -> list[tuple[str, str]]:
     return [(key, value_text(value)) for key, value in sorted(_dict(facts, "flags").items()) if key != "epoch"]
 
 
+def passages(facts: dict[str, Any]) -> list[str]:
+    found = facts.get("passages")
+    return [str(key) for key in found] if isinstance(found, list) else []
+
+
 def value_text(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"

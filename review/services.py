@@ -105,20 +105,17 @@ def turns_export(
             f"More than {EXPORT_LIMIT} turns match. Narrow the time or another filter, and export in parts.",
             code="too_many_turns",
         )
+    facts = {
+        "what": "turns",
+        "format": format_,
+        "turns": len(ids),
+        "filters": filters.facts(),
+        "reason": reason,
+        "source": source,
+    }
     try:
-        event_record(
-            kind=actions.EXPORT_MADE,
-            stream=EXPORTS,
-            actor_ref=actor_ref,
-            facts={
-                "what": "turns",
-                "format": format_,
-                "turns": len(ids),
-                "filters": filters.facts(),
-                "reason": reason,
-                "source": source,
-            },
-        )
+        with transaction.atomic(durable=True):
+            event_record(kind=actions.EXPORT_MADE, stream=EXPORTS, actor_ref=actor_ref, facts=facts)
     except IntegrityError as error:
         raise _not_recorded("Nothing is exported, because it could not be recorded.") from error
     return turns_csv(ids)

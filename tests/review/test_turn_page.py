@@ -4,6 +4,7 @@ import json
 import re
 import uuid
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ def turn_page(member: Member, turn: Turn) -> str:
 def test_the_facts_are_there(reviewer: Member, asked: Turn) -> None:
     page = turn_page(reviewer, asked)
     facts = json.loads(bytes(Event.objects.get(uid=asked.event_uid).body))["facts"]
-    for told in (facts["template"], facts["version"], facts["commit"], asked.session.subject_ref, "answered"):
+    for told in (facts["template"], facts["version"], facts["commit"], asked.session.subject_ref, asked.outcome):
         assert told in page
     assert f"question {len(QUESTION)} characters" in page
 
@@ -52,10 +53,12 @@ def test_references_say_whether_they_are_known(reviewer: Member) -> None:
 
 
 def test_repairs_are_told_in_plain_sentences(
-    reviewer: Member, owner: Member, openai_configured: ModelServer, flag: Any
+    reviewer: Member,
+    owner: Member,
+    openai_configured: ModelServer,
 ) -> None:
     openai_configured.reply(
-        "```json\n"
+        text="```json\n"
         + json.dumps(
             {
                 "title": "T",
@@ -249,7 +252,7 @@ def test_headings_leave_out_no_level(pages: dict[str, str]) -> None:
         levels = [int(level) for level in re.findall(r"<h([1-6])\b", page)]
         assert levels[0] == 1
         assert levels.count(1) == 1
-        assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+        assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
 def test_no_script_and_no_style_stands_in_a_page(pages: dict[str, str]) -> None:
