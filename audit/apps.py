@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class AuditConfig(AppConfig):
@@ -6,8 +7,11 @@ class AuditConfig(AppConfig):
     verbose_name = "Audit trail"
 
     def ready(self) -> None:
-        from audit import content, signals  # noqa: F401  (registering is the import's purpose)
+        from audit import checks, content, signals  # noqa: F401  (registering is the import's purpose)
+        from audit.services import triggers_restore
 
         # Keys that do not parse stop the boot: the first question would be lost to them.
         content.keyring()
         content.signing_key()
+        # After each migration of any app: SQLite's remake of a table drops its triggers.
+        post_migrate.connect(triggers_restore, sender=self)

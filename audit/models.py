@@ -62,6 +62,86 @@ class Event(models.Model):
         return f"{self.kind} {self.uid}"
 
 
+class Leaf(models.Model):
+    """The place of an event in the Merkle log. Given by the sealer, in one piece from 0, never again changed."""
+
+    index = models.BigIntegerField(primary_key=True)
+    # No constraint in the database: a check for each of a million rows would cost more than the sealing.
+    event = models.OneToOneField(Event, on_delete=models.DO_NOTHING, db_constraint=False, related_name="log_leaf")
+    hash = models.BinaryField(max_length=32)
+
+    class Meta:
+        db_table = "audit_leaf"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self.index)
+
+
+class Tile(models.Model):
+    """256 finished hashes of one level of the log (C2SP tlog-tiles); `root` is the hash above them."""
+
+    level = models.PositiveSmallIntegerField()
+    index = models.BigIntegerField()
+    hashes = models.BinaryField()
+    root = models.BinaryField(max_length=32)
+
+    class Meta:
+        db_table = "audit_tile"
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["level", "index"], name="audit_tile_level_index")]
+
+    def __str__(self) -> str:
+        return f"{self.level}/{self.index}"
+
+
+class Checkpoint(models.Model):
+    """A signed statement of the log's size and root (C2SP tlog-checkpoint); `note` is the whole signed text."""
+
+    size = models.BigIntegerField(primary_key=True)
+    root = models.BinaryField(max_length=32)
+    note = models.TextField()
+    at = models.DateTimeField(db_index=True)
+    # The highest id of an event in the log by then. Some lower ones may have been committed later.
+    event_ceiling = models.BigIntegerField()
+
+    class Meta:
+        db_table = "audit_checkpoint"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.size} at {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class SigningKey(models.Model):
+    """A verification key (C2SP vkey) under which checkpoints were signed. Names it; trust comes from elsewhere."""
+
+    vkey = models.CharField(max_length=300, primary_key=True)
+    first_used_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "audit_signing_key"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.vkey
+
+
+class Publication(models.Model):
+    """The last checkpoint that was handed to a place outside the database."""
+
+    target = models.CharField(max_length=20, primary_key=True)
+    size = models.BigIntegerField()
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "audit_publication"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.target} {self.size}"
+
+
 class ContentKey(models.Model):
     """The wrapped data key of one subject's one day (UTC)."""
 

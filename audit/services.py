@@ -18,6 +18,7 @@ from audit.canonical import canonical_json
 from audit.keys import data_key_keep, data_key_of, key_context
 from audit.merkle import leaf_hash
 from audit.models import ContentKey, Event, Stream, SubjectAlias, TurnContent
+from audit.triggers import triggers_install
 
 SALT_BYTES = 32
 
@@ -148,3 +149,12 @@ def content_erase(*, session_id: uuid.UUID) -> int:
     """Deletes the texts of a session and returns of how many turns."""
     deleted, _ = TurnContent.objects.filter(session_id=session_id).delete()
     return deleted
+
+
+def triggers_restore(sender: object, **kwargs: Any) -> None:
+    """Receiver of post_migrate. That triggers had to be put back into a trail with events goes on record."""
+    restored = triggers_install()
+    if restored and Event.objects.exists():
+        event_record(
+            kind=actions.TRIGGERS_RESTORED, stream="protection", actor_ref="", facts={"triggers": sorted(restored)}
+        )

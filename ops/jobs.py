@@ -3,6 +3,7 @@
 import uuid
 from datetime import datetime
 
+from audit.sealing import Sealer
 from chat.streaming.services import streams_sweep
 from flags.change_services import changes_apply_due
 from flags.rollout_services import rollout_look, rollouts_running
@@ -16,6 +17,7 @@ def jobs() -> list[Job]:
         Job("rollouts", LOOK_SECONDS, rollouts_look),
         Job("changes", 5, changes_apply_due),
         Job("streams", 10, StreamSweep()),
+        Job("sealing", 2, Sealer()),
     ]
 
 

@@ -3,6 +3,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from pytest_django.plugin import blocking_manager_key
 
 from audit.keys import _kept_keys
+from audit.triggers import triggers_install
 from chat.api import throttles
 from chat.idempotency import _held
 from chat.pipeline import provide
@@ -39,6 +41,7 @@ from tests.services.mongo import MongoServer, mongo_start
 from tests.services.postgres import PostgresServer, postgres_start
 from tests.services.process import RUNNING
 from tests.services.redis import RedisServer, redis_start
+from tests.tampering import triggers_drop
 
 # Fixtures are found by their names in this module.
 __all__ = ["admin", "anonymous", "flag_manager", "operator", "owner", "reviewer", "stranger"]
@@ -80,8 +83,16 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
             cursor.execute("DROP TABLE IF EXISTS waffle_flag_users")
             cursor.execute("DROP TABLE IF EXISTS waffle_flag_groups")
         pack_load()
+        connection.ops.execute_sql_flush = partial(flush_past_triggers, connection.ops.execute_sql_flush)
         # What serialized_rollback and `baseline_restore` bring back.
         connection._test_serialized_contents = connection.creation.serialize_db_to_string()
+
+
+def flush_past_triggers(flush: Callable[[list[str]], None], statements: list[str]) -> None:
+    """The trail is append only, also for Django's flush between transactional tests."""
+    triggers_drop()
+    flush(statements)
+    triggers_install()
 
 
 def baseline_restore() -> None:
