@@ -12,12 +12,13 @@ from django.utils import timezone
 from audit import actions
 from audit.content import ContentUnreadable
 from audit.selectors import content_of, content_read
-from audit.services import event_record
+from audit.services import commitment_make, event_record
+from chat.guard import draft_text
 from chat.models import Session, Turn
 from onesource.errors import BadInput, Gone, Unavailable
 from review.filters import TurnFilters
 from review.reasons import reason_check
-from review.selectors import content_state, turn_for, turn_ids
+from review.selectors import content_state, event_of, facts_of, turn_for, turn_ids
 from review.sheets import turns_csv
 from review.timeline import EXPORTS
 
@@ -26,13 +27,17 @@ EXPORT_LIMIT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Revealed:
-    """`raw` is the provider's reply where the guard changed it; `event` is the record of this look."""
+    """`raw` is the provider's reply where the guard changed it; `event` is the record of this look.
+
+    `authentic` tells whether question and answer are those that the trail is committed to.
+    """
 
     turn: Turn
     question: str
     answer: dict[str, Any]
     raw: str | None
     event: uuid.UUID
+    authentic: bool
 
 
 def content_reveal(*, turn_id: uuid.UUID, reason: str, actor_ref: str, source: str) -> Revealed:
@@ -54,7 +59,17 @@ def content_reveal(*, turn_id: uuid.UUID, reason: str, actor_ref: str, source: s
         payload = content_read(row)
     except ContentUnreadable:
         raise _gone("The content is there and does not decrypt: its key is gone, or it was altered.") from None
-    return Revealed(turn, payload["question"], payload["answer"], payload.get("raw"), event)
+    return Revealed(
+        turn, payload["question"], payload["answer"], payload.get("raw"), event, authentic=_authentic(turn, payload)
+    )
+
+
+def _authentic(turn: Turn, payload: dict[str, Any]) -> bool:
+    recorded = event_of(turn)
+    facts = facts_of(recorded) if recorded else {}
+    salt = bytes.fromhex(payload["salt"])
+    texts = {"question": payload["question"], "answer": draft_text(payload["answer"])}
+    return all(facts.get(name) == commitment_make(salt, text).facts() for name, text in texts.items())
 
 
 def _gone(sentence: str) -> Gone:

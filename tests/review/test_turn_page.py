@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from audit import actions
 from audit.models import Event, TurnContent
+from audit.sealing import log_seal
 from audit.selectors import content_of, content_read
 from audit.services import event_record
 from chat.guard import CODES
@@ -208,8 +209,12 @@ def test_content_that_is_gone_without_a_record(asked: Turn) -> None:
 @pytest.fixture
 def pages(reviewer: Member, asked: Turn) -> dict[str, str]:
     revealed = reviewer.browser.post(f"{AUDIT}turns/{asked.pk}/reveal", {"reason": REASON}).content.decode()
+    log_seal()
     return {
         "reveal": revealed,
+        "proof": page_of(reviewer, f"{AUDIT}turns/{asked.pk}/proof"),
+        "checkpoints": page_of(reviewer, f"{AUDIT}checkpoints/"),
+        "verified": reviewer.browser.post(f"{AUDIT}turns/{asked.pk}/verify").content.decode(),
         "search": page_of(reviewer, AUDIT),
         "turn": turn_page(reviewer, asked),
         "events": page_of(reviewer, f"{AUDIT}events/"),
@@ -242,7 +247,7 @@ def test_every_id_is_there_once(pages: dict[str, str]) -> None:
 
 
 def test_every_table_of_ours_has_a_caption_and_heads(pages: dict[str, str]) -> None:
-    for name in ("search", "turn", "events", "event"):
+    for name in ("search", "turn", "verified", "events", "event"):
         tables = re.findall(r"<table.*?</table>", pages[name], re.S)
         assert all("<caption>" in table and 'scope="col"' in table and 'scope="row"' in table for table in tables)
 
