@@ -88,8 +88,9 @@ def test_before_sealing_it_does_not_verify_yet(reviewer: Member, asked: Turn) ->
 
 
 def test_an_edited_body_is_named(reviewer: Member, sealed: Turn) -> None:
-    body = bytes(Event.objects.get(uid=sealed.event_uid).body).replace(b'"turn":1', b'"turn":2')
-    tamper("UPDATE audit_event SET body = %s WHERE uid = %s", body, sealed.event_uid)
+    event = Event.objects.get(uid=sealed.event_uid)
+    body = bytes(event.body).replace(b'"turn":1', b'"turn":2')
+    tamper("UPDATE audit_event SET body = %s WHERE id = %s", body, event.pk)
     found = verify(reviewer, sealed)
     assert '<th scope="row">Record</th><td><strong class="unknown">failed</strong>' in found
 
@@ -127,7 +128,7 @@ def test_texts_that_are_not_the_recorded_ones_are_told_of(reviewer: Member, owne
     event = Event.objects.get(uid=asked.event_uid)
     facts = json.loads(bytes(event.body))
     facts["facts"]["question"]["hmac"] = "0" * 64
-    tamper("UPDATE audit_event SET body = %s WHERE uid = %s", json.dumps(facts).encode(), event.uid)
+    tamper("UPDATE audit_event SET body = %s WHERE id = %s", json.dumps(facts).encode(), event.pk)
     assert "These are not the recorded texts" in reviewer.browser.post(reveal, {"reason": REASON}).content.decode()
 
 
@@ -146,7 +147,6 @@ def test_the_checkpoints_are_there_the_newest_first(reviewer: Member, owner: Mem
 
 
 def test_before_the_first_checkpoint(reviewer: Member) -> None:
-    Checkpoint.objects.all()
     assert "Nothing has been sealed yet" in page_of(reviewer, f"{AUDIT}checkpoints/")
     problem_of(reviewer.get(f"{API}checkpoints/latest"), 404, "no_checkpoint")
 
