@@ -18,7 +18,19 @@ from review.downloads import download
 from review.forms import EventSearchForm, ExportForm, ReasonForm, SearchForm, TurnSearchForm
 from review.paging import Page
 from review.permissions import EXPORT, REVEAL, reviewers
-from review.selectors import content_state, event_for, event_of, events_search, facts_of, turn_for, turns_search
+from review.selectors import (
+    checkpoints_newest,
+    content_state,
+    event_for,
+    event_of,
+    events_search,
+    facts_of,
+    leaf_index,
+    proof_of,
+    turn_checks,
+    turn_for,
+    turns_search,
+)
 from review.services import content_reveal, turns_export
 from review.timeline import timeline
 
@@ -88,6 +100,7 @@ def _turn_page(
         "facts": facts,
         "repairs": record.repairs(facts),
         "flags": record.flags(facts),
+        "passages": record.passages(facts),
         "arms": sorted((turn.arms or {}).items()),
         "moments": timeline(turn),
         "state": content_state(turn),
@@ -111,6 +124,27 @@ def reveal_page(request: HttpRequest, turn_id: uuid.UUID) -> HttpResponse:
         source=SOURCE,
     )
     return render(request, "review/reveal.html", {"revealed": revealed, "reason": form.cleaned_data["reason"]})
+
+
+@reviewers(EXPORT)
+@require_safe
+def proof_page(request: HttpRequest, turn_id: uuid.UUID) -> HttpResponse:
+    turn = turn_for(turn_id)
+    return render(request, "review/proof.html", {"turn": turn, "proof": proof_of(turn)})
+
+
+@reviewers()
+@require_POST
+def verify_page(request: HttpRequest, turn_id: uuid.UUID) -> HttpResponse:
+    checks = turn_checks(turn_for(turn_id))
+    return _turn_page(request, turn_id, checks=checks, intact=all(check.ok for check in checks))
+
+
+@reviewers()
+@require_safe
+def checkpoints_page(request: HttpRequest) -> HttpResponse:
+    context = {"checkpoints": checkpoints_newest(), "section": "checkpoints"}
+    return render(request, "review/checkpoints.html", context)
 
 
 @reviewers(EXPORT)
@@ -155,7 +189,7 @@ def event_page(request: HttpRequest, uid: uuid.UUID) -> HttpResponse:
         "label": kind.label if kind else event.kind,
         "lines": record.lines(facts),
         "body": bytes(event.body).decode("utf-8", "replace"),
-        "leaf": bytes(event.leaf).hex(),
+        "index": leaf_index(event),
         "turn_id": _uuid(facts.get("turn_id")),
     }
     return render(request, "review/event.html", context)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chat.guard import CODES
+from chat.models import Turn
+from chat.recording import FACTS_REFERENCES
 
 CLASSES = {
     "N": "noise around the answer",
@@ -13,6 +15,8 @@ CLASSES = {
     "L": "lost or in doubt",
     "F": "fallback",
 }
+# Columns of a turn that its event has under the same name.
+SAME = ("endpoint", "pipeline", "track", "outcome", "provider", "model", "total_us", "provider_us", "first_token_us")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +55,30 @@ def flags(facts: dict[str, Any]) -> list[tuple[str, str]]:
     return [(key, value_text(value)) for key, value in sorted(_dict(facts, "flags").items()) if key != "epoch"]
 
 
+def passages(facts: dict[str, Any]) -> list[str]:
+    found = facts.get("passages")
+    return [str(key) for key in found] if isinstance(found, list) else []
+
+
 def value_text(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return "none" if value in (None, "", [], {}) else str(value)
+
+
+def differences(turn: Turn, facts: dict[str, Any]) -> list[str]:
+    """What the turn's row says otherwise than its event: the row is a copy that anybody with the database can edit."""
+    shown = {
+        "turn_id": str(turn.pk),
+        "session_id": str(turn.session_id),
+        "turn": turn.seq,
+        "references": [f"{m['text']}{'' if m['known'] else ' (unknown)'}" for m in turn.references[:FACTS_REFERENCES]],
+        "repair codes": turn.repair_codes,
+        "tokens": {"prompt": turn.prompt_tokens, "completion": turn.completion_tokens},
+        **{name: getattr(turn, name) for name in SAME},
+    }
+    recorded = {**facts, "repair codes": sorted({repair.code for repair in repairs(facts)})}
+    return [name for name, value in shown.items() if recorded.get(name) != value]
 
 
 def lines(value: Any, path: str = "") -> list[tuple[str, str]]:

@@ -11,15 +11,26 @@ from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from audit import actions
-from audit.models import Event, SubjectAlias, TurnContent
+from audit.models import Checkpoint, Event, Leaf, SubjectAlias, TurnContent
+from audit.proofs import Proof, proof_for
+from audit.tiles import TileError
+from audit.verifying import Check, event_checks
 from chat.models import Session, Turn
-from onesource.errors import NotFound
+from onesource.errors import Conflict, NotFound
 from review.filters import EventFilters, TurnFilters
 from review.paging import Keyset, Page, page_read
+from review.record import differences
 
 TURNS = Keyset("created_at", uuid.UUID)
 EVENTS = Keyset("at", int)
+CHECKPOINTS = 50
+EVENT_TAKEN = "The event that holds the facts of this turn is not in the trail: somebody has taken it away."
 PSEUDONYM = re.compile(r"[0-9a-f]{32}")
+
+
+class LogDamaged(Conflict):
+    code = "log_damaged"
+    title = "The log lacks a part of what was in it, so nothing can be proved by it. Tell an operator"
 
 
 def turns_search(filters: TurnFilters, cursor: str = "") -> Page[Turn]:
@@ -75,6 +86,36 @@ def facts_of(event: Event) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         return {}
     return facts if isinstance(facts, dict) else {}
+
+
+def leaf_index(event: Event) -> int | None:
+    """The event's place in the log, once it is sealed."""
+    return Leaf.objects.filter(event_id=event.pk).values_list("index", flat=True).first()
+
+
+def proof_of(turn: Turn) -> Proof:
+    """Of the event that holds the turn's facts. Raises NotFound, NotSealedYet and LogDamaged."""
+    event = event_of(turn)
+    if event is None:
+        raise NotFound(EVENT_TAKEN, code="event_not_found")
+    try:
+        return proof_for(event)
+    except TileError as error:
+        raise LogDamaged() from error
+
+
+def checkpoints_newest() -> list[Checkpoint]:
+    return list(Checkpoint.objects.order_by("-size")[:CHECKPOINTS])
+
+
+def turn_checks(turn: Turn) -> list[Check]:
+    """What verification finds of a turn: its event in the log, and its facts against the event."""
+    event = event_of(turn)
+    if event is None:
+        return [Check("Record", False, EVENT_TAKEN)]
+    differing = differences(turn, facts_of(event))
+    told = f"Not as recorded: {', '.join(differing)}." if differing else "The facts shown are those of the record."
+    return [*event_checks(event), Check("Facts", not differing, told)]
 
 
 def subject_ref_by(given: str) -> str | None:

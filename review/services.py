@@ -11,14 +11,21 @@ from django.utils import timezone
 from audit import actions
 from audit.content import ContentUnreadable
 from audit.selectors import content_of, content_read
+<<<<<<< HEAD
 from audit.services import event_record
 from chat.models import Turn
 from onesource.errors import BadInput, Gone
 from review.acts import act_record, not_recorded
 from review.exporting import evidence_check, evidence_zip
+=======
+from audit.services import commitment_make, event_record
+from chat.guard import draft_text
+from chat.models import Session, Turn
+from onesource.errors import BadInput, Gone, Unavailable
+>>>>>>> review
 from review.filters import TurnFilters
 from review.reasons import reason_check
-from review.selectors import content_state, turn_for, turn_ids
+from review.selectors import content_state, event_of, facts_of, turn_for, turn_ids
 from review.sheets import turns_csv
 from review.timeline import EXPORTS
 
@@ -27,13 +34,17 @@ EXPORT_LIMIT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Revealed:
-    """`raw` is the provider's reply where the guard changed it; `event` is the record of this look."""
+    """`raw` is the provider's reply where the guard changed it; `event` is the record of this look.
+
+    `authentic` tells whether question and answer are those that the trail is committed to.
+    """
 
     turn: Turn
     question: str
     answer: dict[str, Any]
     raw: str | None
     event: uuid.UUID
+    authentic: bool
 
 
 def content_reveal(*, turn_id: uuid.UUID, reason: str, actor_ref: str, source: str) -> Revealed:
@@ -55,7 +66,17 @@ def content_reveal(*, turn_id: uuid.UUID, reason: str, actor_ref: str, source: s
         payload = content_read(row)
     except ContentUnreadable:
         raise _gone("The content is there and does not decrypt: its key is gone, or it was altered.") from None
-    return Revealed(turn, payload["question"], payload["answer"], payload.get("raw"), event)
+    return Revealed(
+        turn, payload["question"], payload["answer"], payload.get("raw"), event, authentic=_authentic(turn, payload)
+    )
+
+
+def _authentic(turn: Turn, payload: dict[str, Any]) -> bool:
+    recorded = event_of(turn)
+    facts = facts_of(recorded) if recorded else {}
+    salt = bytes.fromhex(payload["salt"])
+    texts = {"question": payload["question"], "answer": draft_text(payload["answer"])}
+    return all(facts.get(name) == commitment_make(salt, text).facts() for name, text in texts.items())
 
 
 def _gone(sentence: str) -> Gone:
@@ -87,6 +108,7 @@ def turns_export(
             f"More than {limit} turns match. Narrow the time or another filter, and export in parts.",
             code="too_many_turns",
         )
+<<<<<<< HEAD
     if format_ == "zip":
         if not ids:
             raise BadInput("No turn matches, so there is nothing to prove.", code="no_turns")
@@ -106,6 +128,19 @@ def turns_export(
                 "source": source,
             },
         )
+=======
+    facts = {
+        "what": "turns",
+        "format": format_,
+        "turns": len(ids),
+        "filters": filters.facts(),
+        "reason": reason,
+        "source": source,
+    }
+    try:
+        with transaction.atomic(durable=True):
+            event_record(kind=actions.EXPORT_MADE, stream=EXPORTS, actor_ref=actor_ref, facts=facts)
+>>>>>>> review
     except IntegrityError as error:
         raise not_recorded("Nothing is exported, because it could not be recorded.") from error
     return evidence_zip(ids, with_content=with_content) if format_ == "zip" else turns_csv(ids)

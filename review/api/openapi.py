@@ -6,6 +6,7 @@ from chat.api.openapi import PROBLEM
 from review.forms import TurnSearchForm
 
 GONE_RESPONSES: dict[Any, Any] = {(410, "application/problem+json"): PROBLEM}
+CONFLICT_RESPONSES: dict[Any, Any] = {(409, "application/problem+json"): PROBLEM}
 
 
 def filter_parameters() -> list[OpenApiParameter]:

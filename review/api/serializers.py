@@ -1,5 +1,7 @@
 from typing import Any
 
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from chat.api.serializers import StrictCharField, StrictSerializer
@@ -101,3 +103,28 @@ class RevealedSerializer(serializers.Serializer[Any]):
     answer = serializers.DictField(help_text="As it was given; see POST /chat.")
     raw = serializers.CharField(allow_null=True, help_text="The provider's reply, where the guard changed it.")
     event = serializers.UUIDField(help_text="The record of this look.")
+    authentic = serializers.BooleanField(help_text="Whether the trail is committed to these very texts.")
+
+
+@extend_schema_field(OpenApiTypes.STR)
+class HexField(serializers.Field[bytes, Any, str, Any]):
+    def to_representation(self, value: bytes) -> str:
+        return bytes(value).hex()
+
+
+class ProofSerializer(serializers.Serializer[Any]):
+    """Hashes in hexadecimal."""
+
+    index = serializers.IntegerField(help_text="Of the leaf, from 0.")
+    size = serializers.IntegerField(help_text="Leaves in the log.")
+    leaf = HexField(help_text="RFC 6962 hash of the event's body.")
+    hashes = serializers.ListField(child=HexField(), help_text="Inclusion proof (RFC 6962, 2.1.1), leaf to root.")
+    root = HexField()  # type: ignore[assignment]
+    note = serializers.CharField(help_text="Signed checkpoint (C2SP tlog-checkpoint).")
+
+
+class CheckpointSerializer(serializers.Serializer[Any]):
+    size = serializers.IntegerField(help_text="Leaves in the log.")
+    root = HexField(help_text="In hexadecimal.")  # type: ignore[assignment]
+    at = serializers.DateTimeField()
+    note = serializers.CharField(help_text="The whole signed text (C2SP tlog-checkpoint).")

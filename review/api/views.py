@@ -10,12 +10,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from audit.proofs import checkpoint_latest
 from audit.services import subject_ref_of
 from chat.api.openapi import PROBLEM_RESPONSES
 from chat.api.serializers import CANONICAL_UUID
 from onesource.errors import BadInput, NotFound
-from review.api.openapi import GONE_RESPONSES, filter_parameters
+from review.api.openapi import CONFLICT_RESPONSES, GONE_RESPONSES, filter_parameters
 from review.api.serializers import (
+    CheckpointSerializer,
+    ProofSerializer,
     ReasonSerializer,
     RevealedSerializer,
     ReviewedTurnSerializer,
@@ -27,7 +30,7 @@ from review.downloads import download
 from review.filters import TurnFilters
 from review.forms import FORMATS, TurnSearchForm
 from review.permissions import EXPORT, REVEAL, Reviews
-from review.selectors import turn_for, turns_search
+from review.selectors import proof_of, turn_for, turns_search
 from review.services import content_reveal, turns_export
 
 SOURCE = "api"
@@ -91,6 +94,29 @@ class RevealView(ReviewView):
             source=SOURCE,
         )
         return Response(RevealedSerializer(revealed).data)
+
+
+class ProofView(ReviewView):
+    """That the event of a turn is in the log; 409 not_sealed_yet, with Retry-After, in its first seconds."""
+
+    permissions = (EXPORT,)
+
+    @extend_schema(
+        operation_id="audit_turn_proof", responses={200: ProofSerializer, **PROBLEM_RESPONSES, **CONFLICT_RESPONSES}
+    )
+    def get(self, request: Request, turn_id: str) -> Response:
+        return Response(ProofSerializer(proof_of(turn_for(_canonical(turn_id)))).data)
+
+
+class CheckpointView(ReviewView):
+    """The newest signed checkpoint of the log; 404 before the first."""
+
+    @extend_schema(operation_id="audit_checkpoint_latest", responses={200: CheckpointSerializer, **PROBLEM_RESPONSES})
+    def get(self, request: Request) -> Response:
+        checkpoint = checkpoint_latest()
+        if checkpoint is None:
+            raise NotFound("Nothing has been sealed yet.", code="no_checkpoint")
+        return Response(CheckpointSerializer(checkpoint).data)
 
 
 class _FileRenderer(JSONRenderer):

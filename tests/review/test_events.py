@@ -29,6 +29,7 @@ def found_on(page: str) -> list[str]:
 def test_all_kinds_are_there_the_newest_first(reviewer: Member, owner: Member, client: Any, flag: Any) -> None:
     flag("CONV_MAX_TURNS", 5, reason="a reason to see")
     client.post("/accounts/login", {"username": "owner", "password": PASSWORD})
+    page_of(reviewer, EVENTS)
     uids = [str(event.uid) for event in Event.objects.order_by("-at", "-pk")[:50]]
     page = page_of(reviewer, EVENTS)
     assert found_on(page) == uids

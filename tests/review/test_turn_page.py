@@ -1,10 +1,10 @@
 """A turn's page: what was recorded, in words; never what was asked or answered."""
 
-import itertools
 import json
 import re
 import uuid
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from audit import actions
 from audit.models import Event, TurnContent
+from audit.sealing import log_seal
 from audit.selectors import content_of, content_read
 from audit.services import event_record
 from chat.guard import CODES
@@ -33,7 +34,7 @@ def turn_page(member: Member, turn: Turn) -> str:
 def test_the_facts_are_there(reviewer: Member, asked: Turn) -> None:
     page = turn_page(reviewer, asked)
     facts = json.loads(bytes(Event.objects.get(uid=asked.event_uid).body))["facts"]
-    for told in (facts["template"], facts["version"], facts["commit"], asked.session.subject_ref, "answered"):
+    for told in (facts["template"], facts["version"], facts["commit"], asked.session.subject_ref, asked.outcome):
         assert told in page
     assert f"question {len(QUESTION)} characters" in page
 
@@ -53,10 +54,12 @@ def test_references_say_whether_they_are_known(reviewer: Member) -> None:
 
 
 def test_repairs_are_told_in_plain_sentences(
-    reviewer: Member, owner: Member, openai_configured: ModelServer, flag: Any
+    reviewer: Member,
+    owner: Member,
+    openai_configured: ModelServer,
 ) -> None:
     openai_configured.reply(
-        "```json\n"
+        text="```json\n"
         + json.dumps(
             {
                 "title": "T",
@@ -206,8 +209,12 @@ def test_content_that_is_gone_without_a_record(asked: Turn) -> None:
 @pytest.fixture
 def pages(reviewer: Member, asked: Turn) -> dict[str, str]:
     revealed = reviewer.browser.post(f"{AUDIT}turns/{asked.pk}/reveal", {"reason": REASON}).content.decode()
+    log_seal()
     return {
         "reveal": revealed,
+        "proof": page_of(reviewer, f"{AUDIT}turns/{asked.pk}/proof"),
+        "checkpoints": page_of(reviewer, f"{AUDIT}checkpoints/"),
+        "verified": reviewer.browser.post(f"{AUDIT}turns/{asked.pk}/verify").content.decode(),
         "search": page_of(reviewer, AUDIT),
         "turn": turn_page(reviewer, asked),
         "events": page_of(reviewer, f"{AUDIT}events/"),
@@ -240,7 +247,7 @@ def test_every_id_is_there_once(pages: dict[str, str]) -> None:
 
 
 def test_every_table_of_ours_has_a_caption_and_heads(pages: dict[str, str]) -> None:
-    for name in ("search", "turn", "events", "event"):
+    for name in ("search", "turn", "verified", "events", "event"):
         tables = re.findall(r"<table.*?</table>", pages[name], re.S)
         assert all("<caption>" in table and 'scope="col"' in table and 'scope="row"' in table for table in tables)
 
@@ -250,7 +257,7 @@ def test_headings_leave_out_no_level(pages: dict[str, str]) -> None:
         levels = [int(level) for level in re.findall(r"<h([1-6])\b", page)]
         assert levels[0] == 1
         assert levels.count(1) == 1
-        assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+        assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
 def test_no_script_and_no_style_stands_in_a_page(pages: dict[str, str]) -> None:

@@ -23,8 +23,13 @@ def turns_make(count: int = 1, *, ref: str = "a" * 32, session: Session | None =
         Turn(
             session=session,
             seq=count - n,
-            event_uid=uuid.uuid4(),
-            **{**GOOD, "created_at": now - timedelta(minutes=n + 1), "arms": None, **fields},
+            **{
+                **GOOD,
+                "event_uid": uuid.uuid4(),
+                "created_at": now - timedelta(minutes=n + 1),
+                "arms": None,
+                **fields,
+            },
         )
         for n in range(count)
     ]
