@@ -5,24 +5,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from audit import actions
 from audit.content import ContentUnreadable
 from audit.selectors import content_of, content_read
-<<<<<<< HEAD
-from audit.services import event_record
+from audit.services import commitment_make, event_record
+from chat.guard import draft_text
 from chat.models import Turn
 from onesource.errors import BadInput, Gone
 from review.acts import act_record, not_recorded
 from review.exporting import evidence_check, evidence_zip
-=======
-from audit.services import commitment_make, event_record
-from chat.guard import draft_text
-from chat.models import Session, Turn
-from onesource.errors import BadInput, Gone, Unavailable
->>>>>>> review
 from review.filters import TurnFilters
 from review.reasons import reason_check
 from review.selectors import content_state, event_of, facts_of, turn_for, turn_ids
@@ -108,30 +102,14 @@ def turns_export(
             f"More than {limit} turns match. Narrow the time or another filter, and export in parts.",
             code="too_many_turns",
         )
-<<<<<<< HEAD
     if format_ == "zip":
         if not ids:
             raise BadInput("No turn matches, so there is nothing to prove.", code="no_turns")
         evidence_check(ids)
-    try:
-        event_record(
-            kind=actions.EXPORT_MADE,
-            stream=EXPORTS,
-            actor_ref=actor_ref,
-            facts={
-                "what": "turns",
-                "format": format_,
-                "content": with_content,
-                "turns": len(ids),
-                "filters": filters.facts(),
-                "reason": reason,
-                "source": source,
-            },
-        )
-=======
     facts = {
         "what": "turns",
         "format": format_,
+        "content": with_content,
         "turns": len(ids),
         "filters": filters.facts(),
         "reason": reason,
@@ -140,7 +118,6 @@ def turns_export(
     try:
         with transaction.atomic(durable=True):
             event_record(kind=actions.EXPORT_MADE, stream=EXPORTS, actor_ref=actor_ref, facts=facts)
->>>>>>> review
     except IntegrityError as error:
         raise not_recorded("Nothing is exported, because it could not be recorded.") from error
     return evidence_zip(ids, with_content=with_content) if format_ == "zip" else turns_csv(ids)

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from datetime import timedelta
 
 WRITERS = 2
-LONGEST_LIFE = 0.15
+# Else they would keep the lock of SQLite to themselves.
+PAUSE = 0.005
+LONGEST_LIFE = 0.4
 
 
 def main(rounds: int) -> None:
@@ -45,10 +47,9 @@ def spawn(work: Callable[[], None]) -> int:
     from django.db import connection
 
     connection.close()
-    if pool := getattr(connection, "pool", None):
+    if connection.vendor == "postgresql":
         # Its threads do not come along into the child.
         connection.close_pool()
-        del pool
     pid = os.fork()
     if pid:
         return pid
@@ -87,6 +88,7 @@ def write() -> None:
     from audit import actions
     from audit.services import content_store, event_record
 
+    time.sleep(PAUSE)
     with transaction.atomic():
         event_record(kind=actions.LOGIN_SUCCEEDED, stream=f"s{os.getpid() % 3}", actor_ref="", facts={})
         content_store(

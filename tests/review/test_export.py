@@ -82,11 +82,7 @@ def test_an_export_that_cannot_be_recorded_is_not_made(reviewer: Member, refuse:
 
 @pytest.mark.parametrize("reason", ["", "too short", "x" * 501])
 def test_without_a_reason_nothing_is_exported(reviewer: Member, reason: str) -> None:
-<<<<<<< HEAD
-    (_turn,) = turns_make()
-=======
     turns_make()
->>>>>>> review
     page = export(reviewer, reason=reason)
     assert page.status_code == 400
     assert 'id="export_reason_error"' in page.content.decode()

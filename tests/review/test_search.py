@@ -25,14 +25,7 @@ FILTERS: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"degraded": "yes"}, {"degraded": True}),
     ({"repaired": "yes"}, {"repaired": True}),
     ({"repair_code": "FENCE"}, {"repair_codes": ["BOM", "FENCE"]}),
-<<<<<<< HEAD
-    (
-        {"reference": "AS 1428.1"},
-        {"references": [{"text": "D3D14", "known": True}, {"text": "AS 1428.1", "known": False}]},
-    ),
-=======
     ({"reference": "AS 1428.1"}, {"references": [{"text": "B1", "known": True}, {"text": "AS 1428.1", "known": True}]}),
->>>>>>> review
     ({"arm": f"{ARM}=on"}, {"arms": {ARM: True}}),
     ({"arm": f"{ARM}=off"}, {"arms": {ARM: False}}),
     ({"outcome": "degraded", "degraded": "yes"}, {"outcome": "degraded", "degraded": True}),
