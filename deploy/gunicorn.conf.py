@@ -4,6 +4,8 @@ import contextlib
 import os
 import pathlib
 import signal
+import subprocess
+import sys
 
 bind = f"{os.environ.get('HOST') or '127.0.0.1'}:{os.environ.get('PORT') or '8000'}"
 workers = int(os.environ.get("WEB_WORKERS") or "2")
@@ -52,6 +54,9 @@ def when_ready(server):
 
     if not settings.PRODUCTION:
         print(f"\nReady: {server.LISTENERS[0]}/\n".replace("//0.0.0.0:", "//127.0.0.1:"), flush=True)
+    if os.environ.get("WITH_WORKER") == "1":
+        # Ends with this process, however that ends.
+        subprocess.Popen([sys.executable, "manage.py", "worker", "--with-parent"])
 
 
 def child_exit(server, worker):

@@ -1,3 +1,4 @@
+import os
 import signal
 from typing import Any
 
@@ -13,15 +14,17 @@ from ops.worker import Worker
 
 class Command(BaseCommand):
     help = (
-        "Runs the background jobs (guarded rollouts, scheduled changes, dropped streams) until SIGTERM. Run one or "
+        "Runs the background jobs (sealing, retention, guarded rollouts, scheduled changes) until SIGTERM. Run one or "
         "more: one of them leads, and when it ends another takes over."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--metrics-port", type=int, default=0, help="serve its own metrics on HOST and that port")
+        parser.add_argument("--with-parent", action="store_true", help="end when the process that started this ends")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        worker = Worker(jobs(), leadership())
+        parent = os.getppid() if options["with_parent"] else None
+        worker = Worker(jobs(), leadership(), parent=parent)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop())
         if options["metrics_port"]:
