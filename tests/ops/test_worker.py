@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.core.management import call_command
@@ -130,7 +131,12 @@ def test_a_worker_that_is_told_to_stop_finishes_the_job_at_hand() -> None:
 
 
 def test_every_job_has_a_name_and_a_period() -> None:
-    assert {job.name: job.period_seconds for job in jobs()} == {"rollouts": 10, "changes": 5, "streams": 10}
+    assert {job.name: job.period_seconds for job in jobs()} == {
+        "rollouts": 10,
+        "changes": 5,
+        "streams": 10,
+        "sealing": 2,
+    }
 
 
 # Rollouts, from the record of the turns to the flag
@@ -259,6 +265,7 @@ def workers(own_database: dict[str, str]) -> Iterator[Callable[[], Process]]:
 
 SCHEDULE = """
 from datetime import timedelta
+from pathlib import Path
 from django.utils import timezone
 from flags.change_services import change_request
 change_request(key="CONV_MAX_TURNS", change={"value": 7}, actor_ref="", reason="a test",
@@ -314,3 +321,26 @@ def test_the_command_works_and_shows_its_metrics_until_it_is_told_to_stop(transa
         for number, handler in before.items():
             signal.signal(number, handler)
     assert led == [True]
+
+
+STARTER = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "manage.py", "worker", "--with-parent"])
+time.sleep(600)
+"""
+
+
+def test_a_worker_does_not_outlive_the_process_that_started_it(tmp_path: Path) -> None:
+    """As gunicorn does with WITH_WORKER; killed, it can tell nobody."""
+    env = database_prepared()
+    starter = process_start(
+        "starter", [sys.executable, "-c", STARTER], directory=service_directory("starter"), cwd=ROOT, env=env
+    )
+    assert wait(lambda: "worker.leads" in starter.output(), 60)
+    children = Path(f"/proc/{starter.pid}/task/{starter.pid}/children").read_text(encoding="utf-8").split()
+    starter.popen.kill()
+    starter.popen.wait()
+    try:
+        assert wait(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), 30)
+    finally:
+        starter.stop()
