@@ -1,7 +1,7 @@
 """Changes of users, groups and permissions go on record, from wherever they come: admin, commands, shell.
 
-Which fields changed is told, never the values of names, e-mail addresses and passwords. Django sends no signal for
-QuerySet.update, bulk_create and rows of a fixture: docs/audit-coverage.md.
+Which fields changed is told, never the values of names, e-mail addresses and passwords. What sends no signal is in
+docs/audit-coverage.md, and what of it is recorded all the same in audit/bulk.py.
 """
 
 from collections.abc import Callable, Collection
@@ -93,19 +93,25 @@ def user_record(sender: Any, instance: User, created: bool, raw: bool, **kwargs:
     if raw:
         return
     if created:
-        standing = {name: bool(getattr(instance, name)) for name in BOOLEANS}
-        usable = is_password_usable(instance.password)
-        _record(actions.USER_CREATED, for_ref=subject_ref_of(instance), password_usable=usable, **standing)
-        return
-    changes = state_changes(instance)
-    if not changes:
-        return
+        user_made_record(instance)
+    elif changes := state_changes(instance):
+        user_changed_record(instance, changes)
+
+
+def user_made_record(user: User) -> None:
+    standing = {name: bool(getattr(user, name)) for name in BOOLEANS}
+    usable = is_password_usable(user.password)
+    _record(actions.USER_CREATED, for_ref=subject_ref_of(user), password_usable=usable, **standing)
+
+
+def user_changed_record(user: User, changes: dict[str, tuple[Any, Any]]) -> None:
+    """`changes` are old and new by field."""
     flags = {name: {"old": old, "new": new} for name, (old, new) in changes.items() if name in BOOLEANS}
     if "password" in changes:
         old, new = (is_password_usable(value) for value in changes["password"])
         if old != new:
             flags["password_usable"] = {"old": old, "new": new}
-    _record(actions.USER_CHANGED, for_ref=subject_ref_of(instance), fields=sorted(changes), flags=flags)
+    _record(actions.USER_CHANGED, for_ref=subject_ref_of(user), fields=sorted(changes), flags=flags)
 
 
 @receiver(pre_delete, sender=User)

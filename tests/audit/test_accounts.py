@@ -9,7 +9,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission, User
 from django.core import serializers
-from django.db import IntegrityError
+from django.db import IntegrityError, NotSupportedError
 from django.urls import reverse
 from django.utils import timezone
 from knox.models import AuthToken
@@ -113,6 +113,34 @@ def test_only_the_fields_that_are_saved_count(person: User) -> None:
     person.is_staff, person.first_name = True, "Ada"
     person.save(update_fields=["first_name"])
     assert told()["fields"] == ["first_name"]
+
+
+def test_a_bulk_update_is_told_for_each_who_changed(person: User, group: Group) -> None:
+    other = User.objects.create_user("other", is_staff=True)
+    group.user_set.set([person, other])
+    before = len(events())
+    assert group.user_set.filter(is_staff=False).update(is_staff=True) == 1
+    assert User.objects.update(is_staff=True, last_login=timezone.now()) == 2
+    (event,) = events()[before:]
+    expected = {"fields": ["is_staff"], "flags": {"is_staff": {"old": False, "new": True}}, "source": "shell"}
+    assert (event["kind"], event["facts"]) == ("user.changed", {"for_ref": subject_ref_of(person), **expected})
+    person.email = other.email = "new@mail.example"
+    User.objects.bulk_update([person, other], ["email"])
+    assert [event["facts"]["fields"] for event in events()[-2:]] == [["email"], ["email"]]
+
+
+def test_a_sign_in_s_own_update_is_no_event(person: User) -> None:
+    before = events()
+    User.objects.update(last_login=timezone.now())
+    assert events() == before
+
+
+def test_users_made_in_bulk_are_told(db: None) -> None:
+    User.objects.bulk_create([User(username="one"), User(username="two", is_superuser=True)])
+    assert [event["facts"]["is_superuser"] for event in events()[-2:]] == [False, True]
+    assert events()[-1]["facts"]["for_ref"] == subject_ref_of(User.objects.get(username="two"))
+    with pytest.raises(NotSupportedError):
+        User.objects.bulk_create([User(username="one")], ignore_conflicts=True)
 
 
 def test_a_deleted_user_is_told_by_the_pseudonym_they_had(person: User) -> None:
@@ -230,7 +258,7 @@ def test_many_members_are_told_by_their_number_and_the_first_of_them(group: Grou
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("make", ["save", "create", "delete", "add", "token", "group"])
+@pytest.mark.parametrize("make", ["save", "create", "update", "delete", "add", "token", "group"])
 def test_without_its_event_no_change_is_made_from_a_shell(make: str) -> None:
     person = User.objects.create_user("person", password=PASSWORD)
     group = Group.objects.create(name="inspectors")
@@ -241,6 +269,7 @@ def test_without_its_event_no_change_is_made_from_a_shell(make: str) -> None:
     changes: dict[str, Callable[[], Any]] = {
         "save": person.save,
         "create": lambda: User.objects.create_superuser("other", password=PASSWORD),
+        "update": lambda: User.objects.update(is_superuser=True),
         "delete": lambda: User.objects.get(username="person").delete(),
         "add": lambda: person.groups.add(group),
         "token": lambda: AuthToken.objects.create(person),
