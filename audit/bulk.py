@@ -12,7 +12,8 @@ class RecordedUsers(models.QuerySet[User]):
     def update(self, **values: Any) -> int:
         """One event for each user who changed; bulk_update() comes through here too."""
         told = sorted(values.keys() - UNTOLD)
-        if not told:
+        if not told or self.model is not User:
+            # Of a migration the historical model, whose tables may be others.
             return super().update(**values)
         rows = User._base_manager.all()
         with transaction.atomic():
@@ -29,6 +30,8 @@ class RecordedUsers(models.QuerySet[User]):
     update.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_create(self, objs: Any, *args: Any, **options: Any) -> list[User]:
+        if self.model is not User:
+            return super().bulk_create(objs, *args, **options)
         if options.get("ignore_conflicts") or options.get("update_conflicts"):
             raise NotSupportedError("which users were made would not be known, so it could not be recorded")
         with transaction.atomic():

@@ -9,7 +9,8 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission, User
 from django.core import serializers
-from django.db import IntegrityError, NotSupportedError
+from django.db import IntegrityError, NotSupportedError, connection
+from django.db.migrations.executor import MigrationExecutor
 from django.urls import reverse
 from django.utils import timezone
 from knox.models import AuthToken
@@ -127,6 +128,15 @@ def test_a_bulk_update_is_told_for_each_who_changed(person: User, group: Group) 
     person.email = other.email = "new@mail.example"
     User.objects.bulk_update([person, other], ["email"])
     assert [event["facts"]["fields"] for event in events()[-2:]] == [["email"], ["email"]]
+
+
+def test_a_migration_s_model_of_a_user_records_nothing(person: User) -> None:
+    historical = MigrationExecutor(connection).loader.project_state().apps.get_model("auth", "User")
+    before = events()
+    historical.objects.update(is_staff=True)
+    historical.objects.bulk_create([historical(username="one")])
+    assert events() == before
+    assert User.objects.filter(is_staff=True).count() == 1
 
 
 def test_a_sign_in_s_own_update_is_no_event(person: User) -> None:

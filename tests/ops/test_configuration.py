@@ -87,7 +87,7 @@ def test_a_database_that_is_away_is_asked_again(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(configuration, "RETRY_SECONDS", 0.1)
-    table = connection.ops.quote_name("audit_event")
+    table = connection.ops.quote_name("audit_stream")
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {table} RENAME TO away")
     try:
