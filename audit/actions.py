@@ -91,3 +91,26 @@ CONTENT_REVEALED = register(
     "content.revealed", "Content shown to a reviewer", "turn_id", "session_id", "reason", "source"
 )
 TURN_REPLAYED = register("turn.replayed", "Turn asked again by a reviewer", "turn_id", "session_id", "reason", "source")
+USER_CREATED = register(
+    "user.created", "User made", "for_ref", "is_active", "is_staff", "is_superuser", "password_usable", "source"
+)
+USER_CHANGED = register("user.changed", "User changed", "for_ref", "fields", "flags", "source")
+USER_DELETED = register("user.deleted", "User deleted", "for_ref", "source")
+USER_GROUPS_CHANGED = register("user.groups_changed", "User's groups changed", "for_ref", "change", "groups", "source")
+USER_PERMISSIONS_CHANGED = register(
+    "user.permissions_changed", "User's own permissions changed", "for_ref", "change", "permissions", "source"
+)
+GROUP_CREATED = register("group.created", "Group made", "group", "source")
+GROUP_CHANGED = register("group.changed", "Group changed", "group", "fields", "source")
+GROUP_DELETED = register("group.deleted", "Group deleted", "group", "permissions", "members", "source")
+GROUP_PERMISSIONS_CHANGED = register(
+    "group.permissions_changed", "Group's permissions changed", "group", "change", "permissions", "source"
+)
+PERMISSION_DELETED = register("permission.deleted", "Permission deleted", "permission", "groups", "users", "source")
+ADMIN_EDITED = register("admin.edited", "Edited in the admin", "model", "object", "action", "fields")
+TOKEN_CHANGED = register("token.changed", "API token changed", "token", "for_ref", "fields", "expires", "source")
+TOKEN_REFUSED = register("token.refused", "API token refused", "cause", "token", "for_ref", "suppressed")
+CONFIGURATION_LOADED = register("configuration.loaded", "Process started with this configuration", "process", "hash")
+KNOWLEDGE_CHANGED = register(
+    "knowledge.changed", "Knowledge base changed", "what", "changed", "removed", "passages", "source"
+)

@@ -7,7 +7,8 @@ class AuditConfig(AppConfig):
     verbose_name = "Audit trail"
 
     def ready(self) -> None:
-        from audit import checks, content, signals  # noqa: F401  (registering is the import's purpose)
+        # Registering is the import's purpose.
+        from audit import accounts, bulk, checks, content, edits, signals  # noqa: F401
         from audit.services import triggers_restore
 
         # Keys that do not parse stop the boot: the first question would be lost to them.

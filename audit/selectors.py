@@ -44,3 +44,8 @@ def person_of(subject_ref: str) -> str:
 def person_by(field: str) -> Subquery:
     """For an annotation: the user name behind the pseudonym in `field`, null after an erasure."""
     return Subquery(SubjectAlias.objects.filter(subject_ref=OuterRef(field)).values("user__username")[:1])
+
+
+def subject_ref_held(user_id: int) -> str:
+    """The pseudonym of a user who has one, or "". Makes none, unlike subject_ref_of: for a user about to be deleted."""
+    return SubjectAlias.objects.filter(user_id=user_id).values_list("subject_ref", flat=True).first() or ""

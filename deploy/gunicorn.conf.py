@@ -59,6 +59,17 @@ def when_ready(server):
         subprocess.Popen([sys.executable, "manage.py", "worker", "--with-parent"])
 
 
+def on_reload(server):
+    """A reload reads code and secrets anew: its first worker records what it found."""
+    server.configuration_recorded = False
+
+
+def pre_fork(server, worker):
+    """One worker of each start records the configuration."""
+    worker.records_configuration = not getattr(server, "configuration_recorded", False)
+    server.configuration_recorded = True
+
+
 def child_exit(server, worker):
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         from prometheus_client.multiprocess import mark_process_dead
@@ -72,6 +83,7 @@ def post_worker_init(worker):
 
     from chat.streaming.sweeper import sweeper_start
     from knowledge.retrieval import search
+    from ops.configuration import configuration_record_start
     from ops.health import draining
 
     # The index is read at its first use, which takes a second or two; no caller should wait for that. Without a
@@ -80,6 +92,8 @@ def post_worker_init(worker):
         search("warm up")
     connection.close()
     sweeper_start()
+    if worker.records_configuration:
+        configuration_record_start("web")
 
     stop = signal.getsignal(signal.SIGTERM)
 

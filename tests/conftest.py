@@ -23,6 +23,7 @@ from chat.api import throttles
 from chat.idempotency import _held
 from chat.pipeline import provide
 from chat.providers import configured
+from chat.refusals import ALLOWANCE
 from chat.stores.conversation import hot_stores
 from chat.stores.redis import BREAKER as REDIS_BREAKER
 from flags import snapshot
@@ -144,6 +145,7 @@ def process_reset() -> None:
     _kept_keys.clear()
     _held.clear()
     _flushed.clear()
+    ALLOWANCE.reset()
     mongo_forget()
     draining.clear()
     # Not a new index: only the question, of the next test, whether this one is still that of the database.

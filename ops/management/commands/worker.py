@@ -6,6 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from prometheus_client import start_http_server
 
+from ops.configuration import configuration_record_start
 from ops.jobs import jobs
 from ops.leader import leadership
 from ops.metrics import process_forget
@@ -29,6 +30,7 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: worker.stop())
         if options["metrics_port"]:
             start_http_server(options["metrics_port"], addr=settings.HOST)
+        configuration_record_start("worker")
         try:
             worker.run()
         finally:
