@@ -128,7 +128,7 @@ class Sealer:
             log_seal(floor=floor)
 
 
-def log_seal(*, floor: int | None = None, progress: Callable[[int], None] | None = None) -> int:
+def log_seal(*, floor: int | None = None, progress: Callable[[int], object] | None = None) -> int:
     """Seals all that waits above `floor` and returns how many events that were.
 
     Raises SealingElsewhere, publishing.LogForked when a published checkpoint does not fit the log (nothing is sealed

@@ -34,7 +34,7 @@ FROM audit_leaf l LEFT JOIN audit_event e ON e.id = l.event_id
 WHERE l."index" >= %s ORDER BY l."index" LIMIT %s
 """
 
-Progress = Callable[[int], None]
+Progress = Callable[[int], object]
 # Rows that hold in themselves, with their bodies: what else the product knows of them is checked by the caller.
 Visitor = Callable[[Sequence[tuple[Row, dict[str, Any]]]], Iterator["Finding"]]
 

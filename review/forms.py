@@ -17,7 +17,11 @@ from review.selectors import subject_ref_by
 
 OUTCOMES = ("answered", "degraded", "declined", "refused", "aborted")
 ENDPOINTS = ("chat", "enhanced")
-FORMATS = {"csv": "CSV, for a spreadsheet: facts only"}
+FORMATS = {
+    "csv": "CSV, for a spreadsheet: facts only",
+    "zip": "ZIP, which verifies offline: facts, events and proofs",
+}
+ZIP_ONLY = "Texts go into a ZIP only."
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 TIME_EXPECTED = "Expected a time of the years 2000 to 2099 as in 2026-11-23T09:30 or 2026-11-23T09:30:00Z (UTC)."
 UUID_EXPECTED = "Expected an id of 32 hexadecimal digits and hyphens, as in 0f8fad5b-d9cb-469f-a165-70867728950e."
@@ -191,3 +195,18 @@ class ExportForm(ReasonForm):
         choices=list(FORMATS.items()),
         error_messages={"invalid_choice": f"Expected one of {', '.join(FORMATS)}."},
     )
+    content = forms.BooleanField(
+        label="With questions and answers, as far as they are held (ZIP only)",
+        required=False,
+        help_text="On record like a reveal of each.",
+    )
+
+    def __init__(self, *args: Any, may_reveal: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not may_reveal:
+            del self.fields["content"]
+
+    def clean(self) -> dict[str, Any]:
+        if self.cleaned_data.get("content") and self.cleaned_data.get("format") == "csv":
+            self.add_error("content", ZIP_ONLY)
+        return self.cleaned_data

@@ -16,6 +16,7 @@ from audit.services import commitment_make, event_record
 from chat.guard import draft_text
 from chat.models import Session, Turn
 from onesource.errors import BadInput, Gone, Unavailable
+from review.exporting import evidence_check, evidence_zip
 from review.filters import TurnFilters
 from review.reasons import reason_check
 from review.selectors import content_state, event_of, facts_of, turn_for, turn_ids
@@ -104,25 +105,38 @@ def _not_recorded(detail: str) -> Unavailable:
 
 
 def turns_export(
-    *, filters: TurnFilters, format_: str, reason: str, actor_ref: str, source: str
-) -> Iterator[str | bytes]:
+    *,
+    filters: TurnFilters,
+    format_: str,
+    reason: str,
+    actor_ref: str,
+    source: str,
+    with_content: bool = False,
+    limit: int = EXPORT_LIMIT,
+) -> Iterator[str] | Iterator[bytes]:
     """The turns that a search finds, as a file in pieces; recorded with filters and number before the first of them.
 
-    Raises BadInput for a reason that is none and for more than EXPORT_LIMIT turns, and Unavailable.
+    `with_content` puts the texts into a ZIP: for those who may reveal them. Raises BadInput for a reason that is none,
+    for no turns and for more than `limit`, proofs.NotSealedYet (ZIP) and Unavailable.
     """
     reason = reason_check(reason)
     # What is recorded while this runs must not make the file another than the record says.
     now = timezone.now()
     filters = replace(filters, until=min(filters.until or now, now))
-    ids = turn_ids(filters, EXPORT_LIMIT + 1)
-    if len(ids) > EXPORT_LIMIT:
+    ids = turn_ids(filters, limit + 1)
+    if len(ids) > limit:
         raise BadInput(
-            f"More than {EXPORT_LIMIT} turns match. Narrow the time or another filter, and export in parts.",
+            f"More than {limit} turns match. Narrow the time or another filter, and export in parts.",
             code="too_many_turns",
         )
+    if format_ == "zip":
+        if not ids:
+            raise BadInput("No turn matches, so there is nothing to prove.", code="no_turns")
+        evidence_check(ids)
     facts = {
         "what": "turns",
         "format": format_,
+        "content": with_content,
         "turns": len(ids),
         "filters": filters.facts(),
         "reason": reason,
@@ -133,4 +147,4 @@ def turns_export(
             event_record(kind=actions.EXPORT_MADE, stream=EXPORTS, actor_ref=actor_ref, facts=facts)
     except IntegrityError as error:
         raise _not_recorded("Nothing is exported, because it could not be recorded.") from error
-    return turns_csv(ids)
+    return evidence_zip(ids, with_content=with_content) if format_ == "zip" else turns_csv(ids)

@@ -1,0 +1,191 @@
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+from tqdm import tqdm
+
+from audit.models import Leaf, SigningKey
+from audit.publishing import LogForked, checkpoints_publish
+from audit.sealing import SealingElsewhere, log_seal, unsealed
+from audit.signing import signer, verifiers
+from audit.tiles import TileError
+from audit.tree import checkpoint_latest
+from audit.verification import Report
+from onesource.errors import ProblemError
+from onesource.postgresql.connection import DeadlineConnection
+from review.filters import TurnFilters
+from review.forms import TurnSearchForm
+from review.services import turns_export
+from review.verification import trail_verify
+
+SOURCE = "command"
+SHOWN = 20
+# A person waits, and a disk has room.
+EXPORT_LIMIT = 1_000_000
+
+
+class Command(BaseCommand):
+    help = "Proves, seals and exports the audit trail, and erases, holds and replays what is recorded in it."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
+        verify = tasks.add_parser("verify", help="check every event, the log, checkpoints and published checkpoints")
+        verify.add_argument("--json", action="store_true", dest="as_json", help="the report as JSON")
+        tasks.add_parser("seal", help="give all waiting events their places in the log now, and publish")
+        checkpoint = tasks.add_parser("checkpoint", help="print the newest signed checkpoint")
+        checkpoint.add_argument("--keys", action="store_true", help="print the verification keys instead")
+        export = tasks.add_parser("export", help="write turns as CSV, or as a ZIP that verifies offline; recorded")
+        _export_arguments(export)
+
+    def handle(self, *args: Any, task: str, **options: Any) -> None:
+        patience()
+        tasks: dict[str, Callable[..., None]] = {
+            "verify": self.verify,
+            "seal": self.seal,
+            "checkpoint": self.checkpoint,
+            "export": self.export,
+        }
+        try:
+            tasks[task](**options)
+        except ProblemError as error:
+            told = "; ".join(message for messages in (error.errors or {}).values() for message in messages)
+            raise CommandError(f"{error.detail} {told}".strip()) from None
+
+    def verify(self, *, as_json: bool, **options: Any) -> None:
+        with _bar(Leaf.objects.count() if sys.stderr.isatty() else None, "events") as bar:
+            report = trail_verify(progress=bar.update)
+        if as_json:
+            self.stdout.write(_report_json(report))
+        else:
+            self._report_tell(report)
+        if not report.ok:
+            sys.exit(1)
+
+    def _report_tell(self, report: Report) -> None:
+        told: dict[str, int] = {}
+        for finding in report.findings:
+            told[finding.code] = told.get(finding.code, 0) + 1
+            if told[finding.code] <= SHOWN:
+                level = "notice" if finding.notice else "WRONG "
+                self.stdout.write(f"{level} {finding.code:<20} {finding.where}: {finding.detail}")
+        for code, count in report.counts.items():
+            if count > SHOWN:
+                self.stdout.write(f"       {code:<20} and {count - SHOWN} more")
+        self.stdout.write(
+            f"\n{report.events} events ({report.unsealed} waiting for their place in the log), "
+            f"{report.checkpoints} checkpoints, {report.published} published ones."
+        )
+        if not settings.AUDIT_CHECKPOINT_DIR:
+            self.stdout.write(
+                "Nothing outside the database was compared: without AUDIT_CHECKPOINT_DIR nobody can see that all of it "
+                "was replaced by an older copy."
+            )
+        wrong = sum(count for code, count in report.counts.items())
+        notices = sum(1 for finding in report.findings if finding.notice)
+        if report.ok:
+            self.stdout.write(self.style.SUCCESS("The trail is whole." + (f" {notices} notices." if notices else "")))
+        else:
+            self.stdout.write(self.style.ERROR(f"The trail is NOT what was recorded: {wrong} findings."))
+
+    def seal(self, **options: Any) -> None:
+        with _bar(None, "events") as bar:
+            try:
+                total = log_seal(progress=bar.update)
+                checkpoints_publish()
+            except SealingElsewhere:
+                raise CommandError("Another process is sealing. Try again in a moment.") from None
+            except (LogForked, TileError) as error:
+                raise CommandError(f"{error}") from None
+        newest = checkpoint_latest()
+        self.stdout.write(f"{total} events sealed; the log has {newest.size if newest else 0}.")
+
+    def checkpoint(self, *, keys: bool, **options: Any) -> None:
+        if keys:
+            for verifier in verifiers():
+                used = SigningKey.objects.filter(vkey=verifier.vkey).first()
+                state = f"first used {used.first_used_at:%Y-%m-%d %H:%M} UTC" if used else "not used yet"
+                now = ", signs now" if verifier.vkey == signer().vkey else ""
+                self.stdout.write(f"{verifier.vkey}  # {state}{now}")
+            return
+        newest = checkpoint_latest()
+        if newest is None:
+            raise CommandError("There is no checkpoint yet: run manage.py audit seal, or the worker.")
+        self.stdout.write(newest.note, ending="")
+        waiting = unsealed()
+        self.stderr.write(f"{newest.at:%Y-%m-%d %H:%M:%S} UTC; {waiting.events} events wait for their place.")
+
+    def export(self, *, output: Path, reason: str, content: bool, **options: Any) -> None:
+        format_ = output.suffix.lstrip(".")
+        if format_ not in ("csv", "zip") or (content and format_ != "zip"):
+            raise CommandError("--output must end in .csv or .zip; --content goes into a .zip only.")
+        if output.exists():
+            raise CommandError(f"{output} is there already; name a new file.")
+        pieces = turns_export(
+            filters=_filters(options),
+            format_=format_,
+            reason=reason,
+            actor_ref="",
+            source=SOURCE,
+            with_content=content,
+            limit=EXPORT_LIMIT,
+        )
+        try:
+            with output.open("xb") as file, _bar(None, "bytes") as bar:
+                output.chmod(0o600)
+                for piece in pieces:
+                    written = piece.encode() if isinstance(piece, str) else piece
+                    file.write(written)
+                    bar.update(len(written))
+        except OSError as error:
+            raise CommandError(f"{output} cannot be written: {error.strerror}.") from None
+        self.stdout.write(f"Written to {output}.")
+
+
+def patience() -> None:
+    """A person waits for this, not a request: statements may take as long as they take."""
+    if connection.vendor == "postgresql":
+        DeadlineConnection.limit = float("inf")
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = 0")
+
+
+def _export_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, required=True, help="a new file, .csv or .zip")
+    parser.add_argument("--reason", required=True, help="why; goes on record, so no names and no text of the turns")
+    parser.add_argument("--content", action="store_true", help="with questions and answers, as far as they are held")
+    form = TurnSearchForm()
+    for name in form.names():
+        field = next(field for field in form if field.html_name == name)
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, help=f"{field.help_text}".replace("%", "%%"))
+
+
+def _filters(options: dict[str, Any]) -> TurnFilters:
+    form = TurnSearchForm({name: options[name] for name in TurnSearchForm().names() if options.get(name)})
+    form.check()
+    return form.filters()
+
+
+def _bar(total: int | None, unit: str) -> "tqdm[Any]":
+    return tqdm(total=total, unit=f" {unit}", disable=not sys.stderr.isatty(), unit_scale=True)
+
+
+def _report_json(report: Report) -> str:
+    return json.dumps(
+        {
+            "ok": report.ok,
+            "events": report.events,
+            "unsealed": report.unsealed,
+            "checkpoints": report.checkpoints,
+            "published": report.published,
+            "counts": dict(report.counts),
+            "findings": [asdict(finding) for finding in report.findings],
+        },
+        indent=2,
+    )

@@ -1,0 +1,65 @@
+"""Verification of the trail together with what the product holds beside it: facts of turns, counters of sessions."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.db.models import Exists, OuterRef
+
+from audit import actions
+from audit.models import Event
+from audit.rows import Row
+from audit.verification import Finding, Progress, Report, log_verify
+from chat.models import Session, Turn
+
+RECORDED = (actions.TURN_COMPLETED, actions.TURN_ABORTED)
+# Columns of the facts, and where the event has the same.
+FACTS = {
+    "seq": "turn",
+    "endpoint": "endpoint",
+    "pipeline": "pipeline",
+    "track": "track",
+    "outcome": "outcome",
+    "provider": "provider",
+    "model": "model",
+    "total_us": "total_us",
+    "provider_us": "provider_us",
+}
+
+
+def trail_verify(*, progress: Progress | None = None) -> Report:
+    """Raises as audit.verification.log_verify."""
+    report = log_verify(progress=progress, visitor=turns_compare, counters=_session_counters)
+    for finding in _turns_without_event():
+        report.add(finding)
+    return report
+
+
+def turns_compare(rows: Sequence[tuple[Row, dict[str, Any]]]) -> Iterator[Finding]:
+    """Every recorded turn against the facts that pages and metrics are made from."""
+    recorded = {body["facts"].get("turn_id"): (row, body) for row, body in rows if row.kind in RECORDED}
+    columns = Turn.objects.filter(pk__in=recorded).values("pk", "session_id", "event_uid", "created_at", *FACTS)
+    found = {str(turn["pk"]): turn for turn in columns}
+    for turn_id, (row, body) in recorded.items():
+        turn = found.get(turn_id)
+        if turn is None:
+            yield Finding("turn_deleted", f"turn {turn_id}", f"event {row.uid} records it, and its facts are gone")
+            continue
+        told = {name: body["facts"].get(fact) for name, fact in FACTS.items()}
+        told |= {"session_id": body["facts"].get("session_id"), "event_uid": row.uid, "created_at": row.at}
+        for name, value in told.items():
+            stored = str(turn[name]) if name == "session_id" else turn[name]
+            if stored != value:
+                yield Finding(
+                    "turn_edited", f"turn {turn_id}", f"{name} is {stored!r}; event {row.uid} recorded {value!r}"
+                )
+
+
+def _turns_without_event() -> Iterator[Finding]:
+    event = Event.objects.filter(uid=OuterRef("event_uid"))
+    for turn_id in Turn.objects.filter(~Exists(event)).values_list("pk", flat=True).iterator():
+        yield Finding("turn_unrecorded", f"turn {turn_id}", "the event that recorded it is gone")
+
+
+def _session_counters() -> Iterator[tuple[str, int]]:
+    for session_id, count in Session.objects.values_list("pk", "event_count").iterator():
+        yield f"session:{session_id}", count
