@@ -55,7 +55,11 @@ def _id(label: str, about: str) -> forms.UUIDField:
 
 
 def _choice(label: str, about: str, choices: Mapping[str, str]) -> forms.ChoiceField:
-    expected = f"Expected one of {', '.join(choices)}." if len(choices) < 10 else f"Expected {about}"
+    expected = (
+        f"Expected one of {', '.join(choices)}."
+        if choices and len(choices) < 10
+        else f"Expected {about[0].lower()}{about[1:]}"
+    )
     return forms.ChoiceField(
         label=label,
         required=False,
@@ -113,7 +117,7 @@ class TurnSearchForm(SearchForm):
     turn = _id("Turn", "The id of one turn.")
     outcome = _choice("Outcome", "How the turn ended.", {name: name for name in OUTCOMES})
     endpoint = _choice("Endpoint", "Where it was asked.", {name: name for name in ENDPOINTS})
-    repair_code = _choice("Repair code", "a repair code in capitals, as in TRUNCATED.", {name: name for name in CODES})
+    repair_code = _choice("Repair code", "A repair code in capitals, as in TRUNCATED.", {name: name for name in CODES})
     arm = _text("Flag arm", "KEY=on or KEY=off: who was on this side of a cohort flag.", list="arm-values")
     model = _text("Model", "The model's name in full.")
     reference = _text("Reference cited", "As in the answer, for example D3D14 or AS 1428.1.")
@@ -155,7 +159,7 @@ class TurnSearchForm(SearchForm):
 class EventSearchForm(SearchForm):
     since = _time("From", "Events at this time or later.")
     until = _time("To", "Events before this time.")
-    kind = _choice("Kind", "a kind of event, as in flag.changed.", {})
+    kind = _choice("Kind", "A kind of event, as in flag.changed.", {})
     actor = _text("Actor", "A user name, or the pseudonym that the results show.", most=150)
     stream = _text("Stream", "As in the results, for example flags or session:… .", most=80)
 

@@ -75,17 +75,18 @@ def search_page(request: HttpRequest) -> HttpResponse:
     context, status = _found(form, asked, turns_search)
     context |= {
         "section": "turns",
-        "export": _export_form(request),
+        # What cannot be searched for cannot be exported.
+        "export": _export_form(request) if "page" in context else None,
         "given": {name: value for name, value in asked.items() if value and name in form.names()},
     }
     return render(request, "review/search.html", context, status=status)
 
 
-def _export_form(request: HttpRequest) -> ExportForm | None:
+def _export_form(request: HttpRequest, given: QueryDict | None = None) -> ExportForm | None:
     """For those who may export; the texts for those alone who may reveal them."""
     if not request.user.has_perm(EXPORT):
         return None
-    return ExportForm(request.POST or None, auto_id="export_%s", may_reveal=request.user.has_perm(REVEAL))
+    return ExportForm(given, auto_id="export_%s", may_reveal=request.user.has_perm(REVEAL))
 
 
 @reviewers()
@@ -157,7 +158,7 @@ def checkpoints_page(request: HttpRequest) -> HttpResponse:
 @require_POST
 def export_page(request: HttpRequest) -> HttpResponseBase:
     """The filters of the search, a reason and a format; what is wrong with one of them is told on the search's page."""
-    search, form = TurnSearchForm(request.POST), _export_form(request)
+    search, form = TurnSearchForm(request.POST), _export_form(request, request.POST)
     assert form is not None
     problem = ""
     if search.is_valid() and form.is_valid():

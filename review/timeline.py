@@ -78,7 +78,10 @@ def _concerns(facts: dict[str, Any], turn: Turn) -> bool:
 
 def _moment(event: Event, facts: dict[str, Any]) -> Moment:
     kind = KINDS.get(event.kind)
-    return Moment(event.at, kind.label if kind else event.kind, str(facts.get("reason", "")), event.uid)
+    what = kind.label if kind else event.kind
+    if facts.get("content") is True:
+        what += ", with question and answer"
+    return Moment(event.at, what, str(facts.get("reason", "")), event.uid)
 
 
 def _seconds(microseconds: int) -> str:
