@@ -90,3 +90,4 @@ CHANGE_APPLIED = register("change.applied", "Requested change of a flag made", "
 CONTENT_REVEALED = register(
     "content.revealed", "Content shown to a reviewer", "turn_id", "session_id", "reason", "source"
 )
+TURN_REPLAYED = register("turn.replayed", "Turn asked again by a reviewer", "turn_id", "session_id", "reason", "source")

@@ -209,7 +209,9 @@ def _facts(turn: TurnInput, drafted: Drafted, seq: int, context: str, times: Tim
         "template": drafted.template,
         "enforced": completion.enforced,
         "stop_reason": completion.stop_reason,
-        "passages": list(drafted.passage_keys),
+        "passages": [found.key for found in drafted.passages],
+        # A key stays when its text is edited: whether it is still the same is told by these.
+        "passage_hashes": [found.digest for found in drafted.passages],
         "references": [
             f"{r['text']}{'' if r['known'] else ' (unknown)'}" for r in drafted.references[:FACTS_REFERENCES]
         ],

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
+from django.db import Error
 from django.utils import timezone
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -12,7 +12,11 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 from audit.models import TurnContent
+from audit.sealing import unsealed
 from flags import snapshot
+
+# More is as bad, and counting it would cost every scrape.
+UNSEALED_LIMIT = 100_000
 
 
 class _AtScrape(Collector):
@@ -28,10 +32,21 @@ class _AtScrape(Collector):
         )
         try:
             overdue = TurnContent.objects.filter(expires_at__lt=timezone.now()).count()
-        except (DatabaseError, InterfaceError):
+            waiting = unsealed(UNSEALED_LIMIT)
+        except Error:
             # A scrape goes on without it: that the database is away is told by other metrics.
             return
         yield GaugeMetricFamily("onesource_content_overdue_rows", "Contents past their retention", value=overdue)
+        yield GaugeMetricFamily(
+            "onesource_audit_unsealed_events",
+            f"Events not in the log yet; at most {UNSEALED_LIMIT}",
+            value=waiting.events,
+        )
+        yield GaugeMetricFamily(
+            "onesource_audit_unsealed_seconds",
+            "How long the oldest of them has waited",
+            value=waiting.age.total_seconds(),
+        )
 
 
 def process_forget() -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import F
 from django.utils import timezone
 
 from audit import actions
@@ -14,8 +13,9 @@ from audit.content import ContentUnreadable
 from audit.selectors import content_of, content_read
 from audit.services import commitment_make, event_record
 from chat.guard import draft_text
-from chat.models import Session, Turn
-from onesource.errors import BadInput, Gone, Unavailable
+from chat.models import Turn
+from onesource.errors import BadInput, Gone
+from review.acts import act_record, not_recorded
 from review.exporting import evidence_check, evidence_zip
 from review.filters import TurnFilters
 from review.reasons import reason_check
@@ -51,7 +51,7 @@ def content_reveal(*, turn_id: uuid.UUID, reason: str, actor_ref: str, source: s
     state = content_state(turn)
     if not state.readable:
         raise _gone(state.sentence)
-    event = _reveal_record(turn, reason, actor_ref, source)
+    event = act_record(turn=turn, kind=actions.CONTENT_REVEALED, reason=reason, actor_ref=actor_ref, source=source)
     row = content_of(turn_id)
     if row is None:
         # It went between the two looks.
@@ -75,33 +75,6 @@ def _authentic(turn: Turn, payload: dict[str, Any]) -> bool:
 
 def _gone(sentence: str) -> Gone:
     return Gone(sentence, code="content_gone")
-
-
-def _reveal_record(turn: Turn, reason: str, actor_ref: str, source: str) -> uuid.UUID:
-    try:
-        # durable: committed when the block ends, not when some caller's does.
-        with transaction.atomic(durable=True):
-            session = Session.objects.filter(pk=turn.session_id)
-            session.update(event_count=F("event_count") + 1)
-            event = event_record(
-                kind=actions.CONTENT_REVEALED,
-                stream=f"session:{turn.session_id}",
-                stream_seq=session.values_list("event_count", flat=True).get(),
-                actor_ref=actor_ref,
-                facts={
-                    "turn_id": str(turn.pk),
-                    "session_id": str(turn.session_id),
-                    "reason": reason,
-                    "source": source,
-                },
-            )
-    except IntegrityError as error:
-        raise _not_recorded("Nothing is shown, because it could not be recorded that you looked.") from error
-    return event.uid
-
-
-def _not_recorded(detail: str) -> Unavailable:
-    return Unavailable(f"{detail} Please try again.", code="not_recorded", retry_after=2)
 
 
 def turns_export(
@@ -146,5 +119,5 @@ def turns_export(
         with transaction.atomic(durable=True):
             event_record(kind=actions.EXPORT_MADE, stream=EXPORTS, actor_ref=actor_ref, facts=facts)
     except IntegrityError as error:
-        raise _not_recorded("Nothing is exported, because it could not be recorded.") from error
+        raise not_recorded("Nothing is exported, because it could not be recorded.") from error
     return evidence_zip(ids, with_content=with_content) if format_ == "zip" else turns_csv(ids)

@@ -141,10 +141,10 @@ def folder_open(path: Path) -> Export:
         for name in folders + files:
             member = Path(parent, name)
             status = member.lstat()
-            if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-                raise Failure(f"{member.relative_to(path).as_posix()} is neither a file nor a folder")
-            if name in files:
+            if stat.S_ISREG(status.st_mode):
                 sizes[member.relative_to(path).as_posix()] = status.st_size
+            elif not stat.S_ISDIR(status.st_mode):
+                raise Failure(f"{member.relative_to(path).as_posix()} is neither a file nor a folder")
     check_sizes(sizes)
     return Export(frozenset(sizes), lambda name: (path / name).read_bytes())
 
@@ -471,7 +471,7 @@ def check_content(export: Export, name: str, turn_id: str, facts: list[dict[str,
             raise Failure(f"{key} is not the text that the event commits to")
         if commitments:
             held.append(fact)
-        elif text:
+        elif text or fact == "question":
             raise Failure(f"no event of the export commits to its {key}")
     return f"{' and '.join(held)} as committed to"
 
@@ -484,7 +484,7 @@ def check_export(path: Path, vkeys: list[str], report: Report) -> None:
     checkpoint = keys and report.attempt("checkpoint.txt", checkpoint_read, export, "checkpoint.txt", keys)
     if not manifest or not checkpoint:
         raise Failure("without a manifest, keys and a checkpoint that hold, nothing else can be checked")
-    report.say(f"Made at {manifest['made_at']}. {manifest['note']}")
+    report.say(f"Made at {manifest['made_at']}, as its manifest says: {manifest['note']}")
     report.say(f"Checkpoint: {checkpoint.size} events of {checkpoint.origin}, root {checkpoint.root.hex()}")
     report.say(f"      signed by {', '.join(checkpoint.signed_by)}")
     if manifest["origin"] != checkpoint.origin:
@@ -492,15 +492,18 @@ def check_export(path: Path, vkeys: list[str], report: Report) -> None:
     check_history(export, keys, checkpoint, report)
     events = check_events(export, checkpoint, report)
     check_turns(export, manifest["turns"], events, report)
+    if not report.failures:
+        say_limits(export, report)
+
+
+def say_limits(export: Export, report: Report) -> None:
     backed = {"manifest.json", "keys.txt", "checkpoint.txt"}
     loose = sorted(name for name in export.names if name not in backed and name.split("/")[0] not in NAMES)
     report.say("The log shows that these events and texts were in it when the checkpoint was signed. It does not show")
     report.say(
-        f"that no others belong here, nor anything about {', '.join(['manifest.json', *loose])}, or about fields"
+        "that no others belong here. You have only the word of the export's maker for the fields of a text other"
     )
-    report.say(
-        "of a text other than question, answer_text and salt: for those you have the word of the export's maker."
-    )
+    report.say(f"than question, answer_text and salt, and for {', '.join(['manifest.json', *loose])}.")
 
 
 def printable(line: str) -> str:

@@ -11,6 +11,7 @@ from chat.providers import Completion
 from chat.stores.base import Message
 from flags.snapshot import Snapshot, Subject
 from knowledge.references import Mark
+from knowledge.retrieval import Found
 
 Endpoint = Literal["chat", "enhanced"]
 PipelineName = Literal["unified", "legacy"]
@@ -35,6 +36,8 @@ class TurnInput:
     sink: BlockSink | None = None
     # Of the commitment to the question, when that is on record already.
     salt: bytes | None = None
+    # Of a replay: what the recorded turn was given, in place of a search.
+    passages: Sequence[Found] | None = None
     # Of a stream that another process began: the arms of that moment.
     begun_arms: Mapping[str, bool] | None = None
 
@@ -69,7 +72,7 @@ class Drafted:
     references: list[Mark] = field(default_factory=list)
     suggested_actions: list[dict[str, str]] = field(default_factory=list)
     template: str = ""
-    passage_keys: tuple[str, ...] = ()
+    passages: tuple[Found, ...] = ()
     history_turns: int = 0
     failure: str = ""
     ended: str = ""

@@ -169,7 +169,8 @@ def test_a_good_export_holds_and_lists_its_events(export: Path) -> None:
     assert f"Checkpoint: 300 events of {ORIGIN}" in output
     assert f"  {TURNS[0]}  question and answer as committed to\n" in output
     assert f"  {TURNS[1]}  content is not part of this export\n" in output
-    assert "README.txt, turns.csv, verify.py" in output
+    assert "only the word of the export's maker" in output
+    assert "for manifest.json, README.txt, turns.csv, verify.py.\n" in output
 
 
 def test_the_report_says_that_the_keys_came_with_the_export_unless_they_are_given(export: Path) -> None:
@@ -273,6 +274,21 @@ def test_what_is_no_zip_file_is_said_to_be_none(tmp_path: Path, content: bytes) 
 def test_a_path_that_is_not_there_and_a_folder_without_export_are_failures(tmp_path: Path) -> None:
     assert "cannot be opened" in failures(tmp_path / "none.zip")[0]
     assert "no manifest.json" in failures(tmp_path)[0]
+
+
+def test_a_folder_that_cannot_be_listed_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passed over, it could hold files that the manifest does not list."""
+    folder = unpacked(tmp_path / "export", MEMBERS | {"locked/extra.txt": b""})
+    listing = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path).name == "locked":
+            raise PermissionError("locked")
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    (found,) = failures(folder)
+    assert "cannot be opened (locked)" in found
 
 
 @pytest.mark.parametrize("name", sorted(MEMBERS))
@@ -561,6 +577,23 @@ def test_a_text_that_no_event_commits_to_is_refused(tmp_path: Path) -> None:
     for turn_id, what in ((stranger, "its question"), (TURNS[2], "its answer_text")):
         (found,) = failures_of(tmp_path, listed(MEMBERS | {f"content/{turn_id}.json": content(turn_id)}))
         assert f"no event of the export commits to {what}" in found
+
+
+def test_a_content_without_texts_is_of_no_use_to_a_turn_that_is_not_there(tmp_path: Path) -> None:
+    stranger = TURNS[0].replace("4000", "4001")
+    raw = content(stranger, question="", answer_text="")
+    (found,) = failures_of(tmp_path, listed(MEMBERS | {f"content/{stranger}.json": raw}))
+    assert "no event of the export commits to its question" in found
+
+
+def test_a_report_of_failures_vouches_for_nothing(tmp_path: Path) -> None:
+    path = packed(tmp_path / "export.zip", MEMBERS | {EVENT: MEMBERS[EVENT] + b" "})
+    status, output = run(SCRIPT, path)
+    assert status == 1
+    assert "  000000000008  DOES NOT HOLD\n" in output
+    assert f"FAILURE  {EVENT}: is not the file that manifest.json lists" in output
+    assert output.endswith("\nDOES NOT HOLD: 3 failures.\n")
+    assert "The log shows" not in output
 
 
 def test_a_turn_that_ended_without_an_answer_may_show_its_question(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import json
 import sys
-from argparse import ArgumentParser
+import uuid
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,7 @@ from onesource.errors import ProblemError
 from onesource.postgresql.connection import DeadlineConnection
 from review.filters import TurnFilters
 from review.forms import TurnSearchForm
+from review.replaying import turn_replay
 from review.services import turns_export
 from review.verification import trail_verify
 
@@ -43,6 +45,9 @@ class Command(BaseCommand):
         checkpoint.add_argument("--keys", action="store_true", help="print the verification keys instead")
         export = tasks.add_parser("export", help="write turns as CSV, or as a ZIP that verifies offline; recorded")
         _export_arguments(export)
+        replay = tasks.add_parser("replay", help="ask a recorded question again, with its flags and passages; recorded")
+        replay.add_argument("turn", type=uuid_argument, help="the id of the turn")
+        replay.add_argument("--reason", required=True, help="why; goes on record")
 
     def handle(self, *args: Any, task: str, **options: Any) -> None:
         patience()
@@ -51,6 +56,7 @@ class Command(BaseCommand):
             "seal": self.seal,
             "checkpoint": self.checkpoint,
             "export": self.export,
+            "replay": self.replay,
         }
         try:
             tasks[task](**options)
@@ -146,6 +152,24 @@ class Command(BaseCommand):
         except OSError as error:
             raise CommandError(f"{output} cannot be written: {error.strerror}.") from None
         self.stdout.write(f"Written to {output}.")
+
+    def replay(self, *, turn: uuid.UUID, reason: str, **options: Any) -> None:
+        replay = turn_replay(turn_id=turn, reason=reason, actor_ref="", source=SOURCE)
+        for caveat in replay.caveats:
+            self.stdout.write(f"Not as it was: {caveat}")
+        for one in replay.compared:
+            told = one.recorded if one.same else f"{one.recorded}  ->  {one.replayed}"
+            self.stdout.write(f"{'same   ' if one.same else 'DIFFERS'} {one.name}: {told}")
+        self.stdout.write("same    text" if not replay.text_diff else "DIFFERS text:")
+        for line in replay.text_diff:
+            self.stdout.write(f"        {line}")
+
+
+def uuid_argument(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not an id like 0f8fad5b-d9cb-469f-a165-70867728950e") from None
 
 
 def patience() -> None:
