@@ -15,7 +15,7 @@ from review.filters import TurnFilters
 from review.selectors import facts_of
 
 EXPORTS = "review"
-LATER = (actions.CONTENT_REVEALED, actions.SESSION_DELETED, actions.EXPORT_MADE)
+LATER = (actions.CONTENT_REVEALED, actions.TURN_REPLAYED, actions.SESSION_DELETED, actions.EXPORT_MADE)
 # A turn begins on record some time after its clock starts.
 SLACK = timedelta(minutes=1)
 LIMIT = 200
