@@ -1,7 +1,8 @@
 """Kills sealers and writers without warning, again and again: `python -m tests.audit.sealer_kills ROUNDS`.
 
 Run on an empty database of its own, which DATABASE_URL or VAR_DIR names. Processes are forked from one that has Django
-loaded, so that a round takes milliseconds; they are killed after a random time. Prints what was left as JSON.
+loaded, so that a round takes milliseconds. A process tells of each piece of work that it finished, and is killed a
+random part of such a piece later. Prints what was left as JSON.
 """
 
 import json
@@ -17,7 +18,6 @@ from datetime import timedelta
 WRITERS = 2
 # Else they would keep the lock of SQLite to themselves.
 PAUSE = 0.005
-LONGEST_LIFE = 0.4
 
 
 def main(rounds: int) -> None:
@@ -30,42 +30,51 @@ def main(rounds: int) -> None:
     call_command("migrate", verbosity=0)
     random.seed(rounds)
     killed = {"sealer": 0, "writer": 0}
-    writers = [spawn(write) for _ in range(WRITERS)]
+    writers = [Child(write) for _ in range(WRITERS)]
     for number in range(rounds):
-        sealer = spawn(seal)
-        time.sleep(random.uniform(0.005, LONGEST_LIFE))
-        killed["sealer"] += kill(sealer)
+        sealer = Child(seal)
+        killed["sealer"] += sealer.kill()
         if number % 2:
-            killed["writer"] += kill(writers.pop(0))
-            writers.append(spawn(write))
+            killed["writer"] += writers.pop(0).kill()
+            writers.append(Child(write))
     for writer in writers:
-        kill(writer)
+        writer.kill()
     print(json.dumps(killed | left()))
 
 
-def spawn(work: Callable[[], None]) -> int:
-    from django.db import connection
+class Child:
+    """A process that does `work` over and over."""
 
-    connection.close()
-    if connection.vendor == "postgresql":
-        # Its threads do not come along into the child.
-        connection.close_pool()
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        while True:
-            work()
-    finally:
-        os._exit(3)
+    def __init__(self, work: Callable[[], None]) -> None:
+        from django.db import connection
 
+        connection.close()
+        if connection.vendor == "postgresql":
+            # Its threads do not come along into the child.
+            connection.close_pool()
+        self._told, telling = os.pipe()
+        self._pid = os.fork()
+        if self._pid:
+            os.close(telling)
+            return
+        try:
+            while True:
+                work()
+                os.write(telling, b".")
+        finally:
+            os._exit(3)
 
-def kill(pid: int) -> int:
-    """1 when it was alive until then; else what it died of is the run's failure."""
-    os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    assert os.WIFSIGNALED(status), f"a process ended by itself: {status}"
-    return 1
+    def kill(self) -> int:
+        """1 when it was alive until then; what else it died of is the run's failure."""
+        for _ in range(random.randint(1, 3)):
+            started = time.monotonic()
+            assert os.read(self._told, 1), "it ended by itself"
+        time.sleep(random.uniform(0, 2) * (time.monotonic() - started))
+        os.kill(self._pid, signal.SIGKILL)
+        _, status = os.waitpid(self._pid, 0)
+        os.close(self._told)
+        assert os.WIFSIGNALED(status), f"it ended by itself: {status}"
+        return 1
 
 
 def seal() -> None:

@@ -1,6 +1,7 @@
 """verify.py on exports that are built here: it runs with nothing of ours, and notices whatever was changed."""
 
 import ast
+import base64
 import contextlib
 import hashlib
 import hmac
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.canonical import canonical_json
 from audit.merkle import Frontier, consistency_proof, inclusion_proof, leaf_hash, root
@@ -436,6 +438,15 @@ def test_keys_that_cannot_be_used_are_named(tmp_path: Path, keys: bytes, reason:
     found = failures_of(tmp_path, listed(MEMBERS | {"keys.txt": keys}))
     assert found[0].startswith("keys.txt: ")
     assert reason in found[0]
+
+
+def test_control_characters_are_refused_though_they_are_signed(tmp_path: Path) -> None:
+    text = MEMBERS["checkpoint.txt"].decode().partition("\n\n")[0].replace("\n300", "\x1b\n300") + "\n"
+    signature = Ed25519PrivateKey.from_private_bytes(bytes(range(32))).sign(text.encode())
+    encoded = base64.b64encode(SIGNER.verifier.key_id + signature).decode()
+    note = f"{text}\n— {ORIGIN} {encoded}\n".encode()
+    found = failures_of(tmp_path, listed(MEMBERS | {"checkpoint.txt": note}))
+    assert found[0] == "checkpoint.txt: holds control characters"
 
 
 def test_an_event_put_in_the_place_of_another_is_not_in_the_log_there(tmp_path: Path) -> None:
