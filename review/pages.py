@@ -109,7 +109,7 @@ def _turn_page(
         "flags": record.flags(facts),
         "passages": record.passages(facts),
         "arms": sorted((turn.arms or {}).items()),
-        "moments": timeline(turn),
+        "timeline": timeline(turn),
         "state": content_state(turn),
         "reason": (reason or ReasonForm(auto_id="reveal_%s")) if request.user.has_perm(REVEAL) else None,
         "export": _export_form(request),
