@@ -10,6 +10,9 @@ from typing import Any
 from audit.merkle import leaf_hash
 
 VERSION = 1
+# What is in the body, and the column that is made from it.
+KEYS = ("v", "uid", "at", "kind", "stream", "seq", "actor")
+COLUMNS = ("v", "uid", "at", "kind", "stream", "stream_seq", "actor_ref")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +53,11 @@ def row_problems(row: Row, body: dict[str, Any] | None) -> Iterator[tuple[str, s
     if body is None:
         yield "body_edited", "the body is not JSON of an event"
         return
-    for column, stored, told in _columns(row, body):
-        if stored != told:
-            yield "column_edited", f"the column {column} says {stored!r}, the body {told!r}"
-
-
-def _columns(row: Row, body: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     at = row.at.astimezone(UTC).isoformat(timespec="microseconds")
-    yield "v", VERSION, body.get("v")
-    yield "uid", str(row.uid), body.get("uid")
-    yield "at", at, body.get("at")
-    yield "kind", row.kind, body.get("kind")
-    yield "stream", row.stream, body.get("stream")
-    yield "stream_seq", row.stream_seq, body.get("seq")
-    yield "actor_ref", row.actor_ref, body.get("actor")
+    stored = (VERSION, str(row.uid), at, row.kind, row.stream, row.stream_seq, row.actor_ref)
+    told = tuple(map(body.get, KEYS))
+    if stored == told:
+        return
+    for column, in_column, in_body in zip(COLUMNS, stored, told, strict=True):
+        if in_column != in_body:
+            yield "column_edited", f"the column {column} says {in_column!r}, the body {in_body!r}"

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from django.db import connection
 from django.db.models import Exists, OuterRef
+from django.db.models.expressions import RawSQL
 
 from audit import actions
 from audit.models import Event
@@ -25,6 +27,8 @@ FACTS = {
     "provider_us": "provider_us",
 }
 
+COLUMNS = ("session_id", "event_uid", "created_at", *FACTS)
+
 
 def trail_verify(*, progress: Progress | None = None) -> Report:
     """Raises as audit.verification.log_verify."""
@@ -36,22 +40,25 @@ def trail_verify(*, progress: Progress | None = None) -> Report:
 
 def turns_compare(rows: Sequence[tuple[Row, dict[str, Any]]]) -> Iterator[Finding]:
     """Every recorded turn against the facts that pages and metrics are made from."""
-    recorded = {body["facts"].get("turn_id"): (row, body) for row, body in rows if row.kind in RECORDED}
-    columns = Turn.objects.filter(pk__in=recorded).values("pk", "session_id", "event_uid", "created_at", *FACTS)
-    found = {str(turn["pk"]): turn for turn in columns}
+    recorded = {str(body["facts"].get("turn_id")): (row, body) for row, body in rows if row.kind in RECORDED}
+    columns = Turn.objects.filter(pk__in=_among(list(recorded))).values_list("pk", *COLUMNS)
+    found = {str(pk): (str(session_id), *rest) for pk, session_id, *rest in columns}
     for turn_id, (row, body) in recorded.items():
-        turn = found.get(turn_id)
-        if turn is None:
+        stored = found.get(turn_id)
+        facts = body["facts"]
+        told = (facts.get("session_id"), row.uid, row.at, *map(facts.get, FACTS.values()))
+        if stored is None:
             yield Finding("turn_deleted", f"turn {turn_id}", f"event {row.uid} records it, and its facts are gone")
-            continue
-        told = {name: body["facts"].get(fact) for name, fact in FACTS.items()}
-        told |= {"session_id": body["facts"].get("session_id"), "event_uid": row.uid, "created_at": row.at}
-        for name, value in told.items():
-            stored = str(turn[name]) if name == "session_id" else turn[name]
-            if stored != value:
-                yield Finding(
-                    "turn_edited", f"turn {turn_id}", f"{name} is {stored!r}; event {row.uid} recorded {value!r}"
-                )
+        elif stored != told:
+            for name, in_column, in_body in zip(COLUMNS, stored, told, strict=True):
+                if in_column != in_body:
+                    detail = f"{name} is {in_column!r}; event {row.uid} recorded {in_body!r}"
+                    yield Finding("turn_edited", f"turn {turn_id}", detail)
+
+
+def _among(ids: list[Any]) -> Any:
+    """For a lookup: on PostgreSQL one parameter in place of thousands, which cost more to put in than to look up."""
+    return RawSQL("SELECT unnest(%s::uuid[])", [ids]) if connection.vendor == "postgresql" else ids
 
 
 def _turns_without_event() -> Iterator[Finding]:
