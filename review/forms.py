@@ -17,7 +17,11 @@ from review.selectors import subject_ref_by
 
 OUTCOMES = ("answered", "degraded", "declined", "refused", "aborted")
 ENDPOINTS = ("chat", "enhanced")
-FORMATS = {"csv": "CSV, for a spreadsheet: facts only"}
+FORMATS = {
+    "csv": "CSV, for a spreadsheet: facts only",
+    "zip": "ZIP, which verifies offline: facts, events and proofs",
+}
+ZIP_ONLY = "Texts go into a ZIP only."
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 TIME_EXPECTED = "Expected a time of the years 2000 to 2099 as in 2026-11-23T09:30 or 2026-11-23T09:30:00Z (UTC)."
 UUID_EXPECTED = "Expected an id of 32 hexadecimal digits and hyphens, as in 0f8fad5b-d9cb-469f-a165-70867728950e."
@@ -51,7 +55,11 @@ def _id(label: str, about: str) -> forms.UUIDField:
 
 
 def _choice(label: str, about: str, choices: Mapping[str, str]) -> forms.ChoiceField:
-    expected = f"Expected one of {', '.join(choices)}." if len(choices) < 10 else f"Expected {about}"
+    expected = (
+        f"Expected one of {', '.join(choices)}."
+        if choices and len(choices) < 10
+        else f"Expected {about[0].lower()}{about[1:]}"
+    )
     return forms.ChoiceField(
         label=label,
         required=False,
@@ -109,7 +117,7 @@ class TurnSearchForm(SearchForm):
     turn = _id("Turn", "The id of one turn.")
     outcome = _choice("Outcome", "How the turn ended.", {name: name for name in OUTCOMES})
     endpoint = _choice("Endpoint", "Where it was asked.", {name: name for name in ENDPOINTS})
-    repair_code = _choice("Repair code", "a repair code in capitals, as in TRUNCATED.", {name: name for name in CODES})
+    repair_code = _choice("Repair code", "A repair code in capitals, as in TRUNCATED.", {name: name for name in CODES})
     arm = _text("Flag arm", "KEY=on or KEY=off: who was on this side of a cohort flag.", list="arm-values")
     model = _text("Model", "The model's name in full.")
     reference = _text("Reference cited", "As in the answer, for example D3D14 or AS 1428.1.")
@@ -151,7 +159,7 @@ class TurnSearchForm(SearchForm):
 class EventSearchForm(SearchForm):
     since = _time("From", "Events at this time or later.")
     until = _time("To", "Events before this time.")
-    kind = _choice("Kind", "a kind of event, as in flag.changed.", {})
+    kind = _choice("Kind", "A kind of event, as in flag.changed.", {})
     actor = _text("Actor", "A user name, or the pseudonym that the results show.", most=150)
     stream = _text("Stream", "As in the results, for example flags or session:… .", most=80)
 
@@ -191,3 +199,18 @@ class ExportForm(ReasonForm):
         choices=list(FORMATS.items()),
         error_messages={"invalid_choice": f"Expected one of {', '.join(FORMATS)}."},
     )
+    content = forms.BooleanField(
+        label="With questions and answers, as far as they are held (ZIP only)",
+        required=False,
+        help_text="On record like a reveal of each.",
+    )
+
+    def __init__(self, *args: Any, may_reveal: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not may_reveal:
+            del self.fields["content"]
+
+    def clean(self) -> dict[str, Any]:
+        if self.cleaned_data.get("content") and self.cleaned_data.get("format") == "csv":
+            self.add_error("content", ZIP_ONLY)
+        return self.cleaned_data

@@ -75,10 +75,18 @@ def search_page(request: HttpRequest) -> HttpResponse:
     context, status = _found(form, asked, turns_search)
     context |= {
         "section": "turns",
-        "export": ExportForm(auto_id="export_%s") if request.user.has_perm(EXPORT) else None,
+        # What cannot be searched for cannot be exported.
+        "export": _export_form(request) if "page" in context else None,
         "given": {name: value for name, value in asked.items() if value and name in form.names()},
     }
     return render(request, "review/search.html", context, status=status)
+
+
+def _export_form(request: HttpRequest, given: QueryDict | None = None) -> ExportForm | None:
+    """For those who may export; the texts for those alone who may reveal them."""
+    if not request.user.has_perm(EXPORT):
+        return None
+    return ExportForm(given, auto_id="export_%s", may_reveal=request.user.has_perm(REVEAL))
 
 
 @reviewers()
@@ -93,7 +101,6 @@ def _turn_page(
     turn = turn_for(turn_id)
     event = event_of(turn)
     facts = facts_of(event) if event else {}
-    may = request.user.has_perm
     context = {
         "turn": turn,
         "event": event,
@@ -102,10 +109,10 @@ def _turn_page(
         "flags": record.flags(facts),
         "passages": record.passages(facts),
         "arms": sorted((turn.arms or {}).items()),
-        "moments": timeline(turn),
+        "timeline": timeline(turn),
         "state": content_state(turn),
-        "reason": (reason or ReasonForm(auto_id="reveal_%s")) if may(REVEAL) else None,
-        "export": ExportForm(auto_id="export_%s") if may(EXPORT) else None,
+        "reason": (reason or ReasonForm(auto_id="reveal_%s")) if request.user.has_perm(REVEAL) else None,
+        "export": _export_form(request),
         **more,
     }
     return render(request, "review/turn.html", context, status=status)
@@ -151,7 +158,8 @@ def checkpoints_page(request: HttpRequest) -> HttpResponse:
 @require_POST
 def export_page(request: HttpRequest) -> HttpResponseBase:
     """The filters of the search, a reason and a format; what is wrong with one of them is told on the search's page."""
-    search, form = TurnSearchForm(request.POST), ExportForm(request.POST, auto_id="export_%s")
+    search, form = TurnSearchForm(request.POST), _export_form(request, request.POST)
+    assert form is not None
     problem = ""
     if search.is_valid() and form.is_valid():
         try:
@@ -161,6 +169,7 @@ def export_page(request: HttpRequest) -> HttpResponseBase:
                 reason=form.cleaned_data["reason"],
                 actor_ref=subject_ref_of(request.user),
                 source=SOURCE,
+                with_content=form.cleaned_data.get("content", False),
             )
             return download(pieces, form.cleaned_data["format"])
         except BadInput as error:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import QuerySet
 
 from audit import actions
 from audit.actions import KINDS
@@ -15,10 +15,10 @@ from review.filters import TurnFilters
 from review.selectors import facts_of
 
 EXPORTS = "review"
-LATER = (actions.CONTENT_REVEALED, actions.SESSION_DELETED, actions.EXPORT_MADE)
+LATER = (actions.CONTENT_REVEALED, actions.TURN_REPLAYED, actions.SESSION_DELETED, actions.EXPORT_MADE)
 # A turn begins on record some time after its clock starts.
 SLACK = timedelta(minutes=1)
-LIMIT = 200
+LIMIT = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,23 @@ class Moment:
     event: uuid.UUID | None = None
 
 
-def timeline(turn: Turn) -> list[Moment]:
-    """Oldest first. Later events are looked through as far as the first LIMIT of each place that has them."""
-    return sorted([*_measured(turn), *_begun(turn), *_later(turn)], key=lambda moment: moment.at)
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Oldest first. Where it is not `complete`, more than LIMIT events came later that may concern the turn."""
+
+    moments: list[Moment]
+    complete: bool
+
+
+def timeline(turn: Turn) -> Timeline:
+    later = [
+        list(events.filter(kind__in=LATER, at__gte=turn.created_at).order_by("at")[:LIMIT])
+        for events in (_stream(turn), Event.objects.filter(stream=EXPORTS))
+    ]
+    told = [(event, facts_of(event)) for events in later for event in events]
+    concerning = [_moment(event, facts) for event, facts in told if _concerns(facts, turn)]
+    moments = sorted([*_measured(turn), *_begun(turn), *concerning], key=lambda moment: moment.at)
+    return Timeline(moments, complete=all(len(events) < LIMIT for events in later))
 
 
 def _measured(turn: Turn) -> list[Moment]:
@@ -53,15 +67,8 @@ def _begun(turn: Turn) -> list[Moment]:
     return [_moment(event, {}) for event in events[:LIMIT] if facts_of(event).get("turn_id") == str(turn.pk)]
 
 
-def _later(turn: Turn) -> list[Moment]:
-    after = Q(kind__in=LATER, at__gte=turn.created_at)
-    read = [*_stream(turn).filter(after)[:LIMIT], *Event.objects.filter(after, stream=EXPORTS).order_by("at")[:LIMIT]]
-    told = [(event, facts_of(event)) for event in read]
-    return [_moment(event, facts) for event, facts in told if _concerns(facts, turn)]
-
-
-def _stream(turn: Turn) -> Any:
-    return Event.objects.filter(stream=f"session:{turn.session_id}").order_by("at")
+def _stream(turn: Turn) -> QuerySet[Event]:
+    return Event.objects.filter(stream=f"session:{turn.session_id}")
 
 
 def _concerns(facts: dict[str, Any], turn: Turn) -> bool:
@@ -78,7 +85,10 @@ def _concerns(facts: dict[str, Any], turn: Turn) -> bool:
 
 def _moment(event: Event, facts: dict[str, Any]) -> Moment:
     kind = KINDS.get(event.kind)
-    return Moment(event.at, kind.label if kind else event.kind, str(facts.get("reason", "")), event.uid)
+    what = kind.label if kind else event.kind
+    if facts.get("content") is True:
+        what += ", with question and answer"
+    return Moment(event.at, what, str(facts.get("reason", "")), event.uid)
 
 
 def _seconds(microseconds: int) -> str:

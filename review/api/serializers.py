@@ -77,6 +77,7 @@ class TurnEvidenceSerializer(ReviewedTurnSerializer):
     content = ContentStateSerializer()
     repairs = RepairSerializer(many=True)
     timeline = MomentSerializer(many=True)
+    timeline_complete = serializers.BooleanField(help_text="False when so much came later that the latest is left out.")
     facts = serializers.DictField(help_text="The facts in the body of the event, as recorded.")
 
 
@@ -84,11 +85,13 @@ def turn_evidence(turn: Turn) -> dict[str, Any]:
     """A turn with all that its page shows."""
     event = event_of(turn)
     facts = facts_of(event) if event else {}
+    found = timeline(turn)
     return {
         **ReviewedTurnSerializer(turn).data,
         "content": ContentStateSerializer(content_state(turn)).data,
         "repairs": RepairSerializer(repairs(facts), many=True).data,
-        "timeline": MomentSerializer(timeline(turn), many=True).data,
+        "timeline": MomentSerializer(found.moments, many=True).data,
+        "timeline_complete": found.complete,
         "facts": facts,
     }
 

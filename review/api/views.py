@@ -14,7 +14,7 @@ from audit.proofs import checkpoint_latest
 from audit.services import subject_ref_of
 from chat.api.openapi import PROBLEM_RESPONSES
 from chat.api.serializers import CANONICAL_UUID
-from onesource.errors import BadInput, NotFound
+from onesource.errors import BadInput, Forbidden, NotFound
 from review.api.openapi import CONFLICT_RESPONSES, GONE_RESPONSES, filter_parameters
 from review.api.serializers import (
     CheckpointSerializer,
@@ -28,7 +28,7 @@ from review.api.serializers import (
 )
 from review.downloads import download
 from review.filters import TurnFilters
-from review.forms import FORMATS, TurnSearchForm
+from review.forms import FORMATS, ZIP_ONLY, TurnSearchForm
 from review.permissions import EXPORT, REVEAL, Reviews
 from review.selectors import proof_of, turn_for, turns_search
 from review.services import content_reveal, turns_export
@@ -130,11 +130,19 @@ class CSVRenderer(_FileRenderer):
     format = "csv"
 
 
+class ZIPRenderer(_FileRenderer):
+    media_type = "application/zip"
+    format = "zip"
+
+
 class ExportView(ReviewView):
-    """The turns that the filters find, at most 10,000, as a file. The export is on record before its first byte."""
+    """The turns that the filters find, at most 10,000, as a file. The export is on record before its first byte.
+
+    A ZIP verifies offline with the script inside it; 409 not_sealed_yet while one of its events is not in the log.
+    """
 
     permissions = (EXPORT,)
-    renderer_classes = [CSVRenderer, JSONRenderer]
+    renderer_classes = [CSVRenderer, ZIPRenderer, JSONRenderer]
     # Not HEAD, which Django would answer by a GET: with a record of an export that nobody got.
     http_method_names = ["get", "options"]
 
@@ -143,23 +151,43 @@ class ExportView(ReviewView):
         parameters=[
             *filter_parameters(),
             OpenApiParameter("reason", str, required=True, description="Why: 10 to 500 characters. On record."),
-            OpenApiParameter("format", str, enum=list(FORMATS), description="The first without."),
+            OpenApiParameter("format", str, enum=list(FORMATS), description="csv without."),
+            OpenApiParameter(
+                "content", str, enum=["yes", "no"], description="Texts as well, into a ZIP; for those who may reveal."
+            ),
         ],
-        responses={(200, "text/csv"): OpenApiTypes.STR, **PROBLEM_RESPONSES},
+        responses={
+            (200, "text/csv"): OpenApiTypes.STR,
+            (200, "application/zip"): OpenApiTypes.BINARY,
+            **PROBLEM_RESPONSES,
+            **CONFLICT_RESPONSES,
+        },
     )
     def get(self, request: Request) -> HttpResponseBase:
-        format_ = request.query_params.get("format", "csv")
-        if format_ not in FORMATS:
-            expected = f"Expected one of {', '.join(FORMATS)}."
-            raise BadInput(expected, code="bad_format", errors={"format": [expected]})
+        format_ = _one_of(request, "format", tuple(FORMATS))
+        with_content = _one_of(request, "content", ("no", "yes")) == "yes"
+        if with_content and format_ != "zip":
+            raise BadInput(ZIP_ONLY, code="bad_format", errors={"content": [ZIP_ONLY]})
+        if with_content and not request.user.has_perm(REVEAL):
+            raise Forbidden("To export texts you need the permission to reveal them.")
         pieces = turns_export(
-            filters=_filters(request, "reason", "format"),
+            filters=_filters(request, "reason", "format", "content"),
             format_=format_,
             reason=request.query_params.get("reason", ""),
             actor_ref=subject_ref_of(request.user),
             source=SOURCE,
+            with_content=with_content,
         )
         return download(pieces, format_)
+
+
+def _one_of(request: Request, name: str, choices: tuple[str, ...]) -> str:
+    """The first of the choices without. Raises BadInput."""
+    given = request.query_params.get(name, choices[0])
+    if given not in choices:
+        expected = f"Expected one of {', '.join(choices)}."
+        raise BadInput(expected, code=f"bad_{name}", errors={name: [expected]})
+    return given
 
 
 def _filters(request: Request, *others: str) -> TurnFilters:

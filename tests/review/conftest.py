@@ -37,7 +37,7 @@ def refuse(db: None) -> Any:
                 return
             cursor.execute(
                 "CREATE FUNCTION refused() RETURNS trigger LANGUAGE plpgsql AS "
-                "$$ BEGIN RAISE EXCEPTION 'refused'; END $$"
+                "$$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = 'integrity_constraint_violation'; END $$"
             )
             cursor.execute(
                 "CREATE TRIGGER refused BEFORE INSERT ON audit_event "

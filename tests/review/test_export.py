@@ -3,19 +3,25 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 import uuid
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 
 from audit.models import Event
+from audit.sealing import log_seal
 from audit.services import subject_ref_of
-from chat.models import Session
+from chat.models import Session, Turn
 from review.services import EXPORT_LIMIT
 from review.sheets import COLUMNS, cell_text
-from tests.cast import Member
+from tests.cast import Member, member_make
 from tests.chat.asking import problem_of
-from tests.review.turns import API, AUDIT, REASON, turns_make
+from tests.review.turns import API, AUDIT, QUESTION, REASON, turns_make
 
 pytestmark = pytest.mark.django_db
 
@@ -161,6 +167,76 @@ def test_an_unknown_parameter_is_refused(reviewer: Member) -> None:
 def test_a_client_may_ask_for_csv_or_take_problems(reviewer: Member, accept: str) -> None:
     response = reviewer.client.get(f"{API}export", {"reason": REASON}, headers={"Accept": accept})
     assert rows_of(response) == []
+
+
+# ZIP
+
+
+def zip_of(response: Any) -> zipfile.ZipFile:
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "application/zip"
+    return zipfile.ZipFile(io.BytesIO(response.getvalue()))
+
+
+@BOTH
+def test_a_zip_verifies_offline(reviewer: Member, asked: Turn, tmp_path: Path, source: str, call: Any) -> None:
+    log_seal()
+    with zip_of(call(reviewer, format="zip", turn=str(asked.pk))) as archive:
+        archive.extractall(tmp_path)
+    assert not (tmp_path / "content").exists()
+    done = subprocess.run([sys.executable, "verify.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert exports()[0]["facts"]["format"] == "zip"
+
+
+@BOTH
+def test_texts_go_into_a_zip_for_those_who_may_reveal(reviewer: Member, asked: Turn, source: str, call: Any) -> None:
+    log_seal()
+    given = {"content": "yes", "format": "zip", "turn": str(asked.pk)}
+    with zip_of(call(reviewer, **given)) as archive:
+        assert QUESTION in archive.read(f"content/{asked.pk}.json").decode()
+    assert exports()[0]["facts"]["content"] is True
+    page = reviewer.browser.get(f"{AUDIT}turns/{asked.pk}/").content.decode()
+    assert "Content or evidence exported, with question and answer" in page
+
+
+@pytest.fixture
+def exporter(db: None) -> Member:
+    """May export, not reveal."""
+    member = member_make("exporter")
+    allowed = ("view_event", "export_proof")
+    permissions = Permission.objects.filter(codename__in=allowed, content_type__app_label="audit")
+    member.user.user_permissions.add(*permissions)
+    return member
+
+
+def test_who_may_not_reveal_exports_no_texts(exporter: Member, asked: Turn) -> None:
+    log_seal()
+    given = {"content": "yes", "format": "zip", "turn": str(asked.pk)}
+    problem_of(export_api(exporter, **given), 403)
+    assert exports() == []
+    assert 'name="content"' not in exporter.browser.get(AUDIT).content.decode()
+    with zip_of(export(exporter, **given)) as archive:
+        assert [name for name in archive.namelist() if name.startswith("content")] == []
+
+
+@BOTH
+def test_texts_do_not_go_into_csv(reviewer: Member, source: str, call: Any) -> None:
+    response = call(reviewer, content="yes")
+    assert response.status_code == 400
+    assert "Texts go into a ZIP only." in response.content.decode()
+    assert exports() == []
+
+
+@BOTH
+def test_a_zip_before_sealing_is_409_and_not_recorded(reviewer: Member, asked: Turn, source: str, call: Any) -> None:
+    response = call(reviewer, format="zip", turn=str(asked.pk))
+    assert (response.status_code, response.headers["Retry-After"]) == (409, "10")
+    assert exports() == []
+
+
+def test_a_zip_of_nothing_is_400(reviewer: Member) -> None:
+    problem_of(export_api(reviewer, format="zip"), 400, "no_turns")
 
 
 def test_head_makes_no_export(reviewer: Member) -> None:

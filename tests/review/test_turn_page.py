@@ -126,6 +126,13 @@ def test_the_timeline_tells_what_happened_in_its_order(reviewer: Member, asked: 
     assert "Of another outcome" not in page
 
 
+def test_a_timeline_that_is_too_long_says_so(reviewer: Member, asked: Turn, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "the latest is left out" not in turn_page(reviewer, asked)
+    monkeypatch.setattr("review.timeline.LIMIT", 1)
+    reviewer.browser.post(f"{AUDIT}turns/{asked.pk}/reveal", {"reason": REASON})
+    assert "the latest is left out" in turn_page(reviewer, asked)
+
+
 @pytest.mark.parametrize("before", [1, 30])
 def test_the_page_costs_the_same_for_a_longer_history(
     reviewer: Member, asked: Turn, before: int, django_assert_num_queries: Any
