@@ -74,8 +74,16 @@ def knowledge(ran: Ran) -> None:
     ran.run("knowledge", "ingest", str(folder), "--prune")
 
 
+def audit(ran: Ran) -> None:
+    turn_id = ran.world.ask().json()["meta"]["turn_id"]
+    ran.run("audit", "seal")
+    ran.run("audit", "export", "--output", str(ran.folder / "turns.zip"), "--reason", "a complaint", "--content")
+    ran.run("audit", "replay", turn_id, "--reason", "a complaint")
+
+
 COMMANDS: dict[str, Command] = {
     "ask": leaving("turn.completed", "user.created")(lambda r: r.run("ask", "May a planted-question be asked?")),
+    "audit": leaving("signing_key.used", "export.made", "turn.replayed")(audit),
     "changepassword": leaving("user.changed")(changepassword),
     "conversations": leaving("export.made", "session.deleted")(conversations),
     "createsuperuser": leaving("user.created")(createsuperuser),

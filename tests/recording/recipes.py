@@ -110,11 +110,28 @@ def password_change(world: World) -> Response:
     return post(world, "password_change", **form)
 
 
+def turn_id(world: World) -> str:
+    asked: str = world.ask().json()["meta"]["turn_id"]
+    return asked
+
+
 RECIPES: dict[str, Recipe] = {
     # Questions and conversations.
     "POST chat": made("turn.completed")(lambda w: w.ask()),
     "POST chat-enhanced": made("turn.completed")(lambda w: w.ask("/chat/enhanced")),
     "DELETE session": made("session.deleted")(session_delete),
+    # What reviewers do. An export over the API is asked for by GET: tests/review/test_export.py.
+    "POST review-reveal": made("content.revealed")(
+        lambda w: w.browser.post(reverse("review-reveal", args=[turn_id(w)]), {"reason": "a complaint"})
+    ),
+    "POST review-api-reveal": made("content.revealed")(
+        lambda w: w.browser.post(
+            reverse("review-api-reveal", args=[turn_id(w)]), {"reason": "a complaint"}, content_type="application/json"
+        )
+    ),
+    "POST review-export": made("export.made")(
+        lambda w: w.browser.post(reverse("review-export"), {"reason": "a complaint", "format": "csv"})
+    ),
     # Signing in and out.
     "POST login": made("login.succeeded")(sign_in("/accounts/login")),
     "POST logout": made("logout")(lambda w: w.browser.post("/accounts/logout")),
@@ -196,6 +213,7 @@ UNCHANGING: dict[str, Unchanging] = {
     "POST turn-stop": Unchanging(
         "the turn's own event says how it ended: turn.aborted", turn_stop, lambda w: w.stream(RUNNING)
     ),
+    "POST review-verify": Unchanging("it computes proofs from what is there"),
     "POST ofrep-flags": OFREP,
     "POST ofrep-flag": OFREP,
     "PUT login": Unchanging("Django's form views take PUT for POST and find no fields in it"),
