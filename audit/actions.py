@@ -87,3 +87,11 @@ CHANGE_CANCELLED = register("change.cancelled", "Change of a flag withdrawn", "k
 CHANGE_SCHEDULED = register("change.scheduled", "Change of a flag scheduled", "key", "request", "scheduled_for")
 CHANGE_SUSPENDED = register("change.suspended", "Change of a flag suspended", "key", "request", "reason")
 CHANGE_APPLIED = register("change.applied", "Requested change of a flag made", "key", "request", "emergency")
+HOLD_PLACED = register("hold.placed", "Legal hold placed", "session_id", "hold", "reason", "source", "turns")
+HOLD_RELEASED = register(
+    "hold.released", "Legal hold released", "session_id", "hold", "reason", "source", "turns_deleted"
+)
+SUBJECT_ERASED = register(
+    "subject.erased", "Person erased", "subject_ref", "sessions", "turns", "keys", "held", "reason", "source"
+)
+KEYS_ROTATED = register("keys.rotated", "Data keys put under a newer key", "from", "to", "rows")

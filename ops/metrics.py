@@ -5,13 +5,12 @@ from collections.abc import Iterator
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
-from django.utils import timezone
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from audit.models import TurnContent
+from audit.selectors import contents_overdue
 from flags import snapshot
 
 
@@ -27,11 +26,13 @@ class _AtScrape(Collector):
             "onesource_flags_snapshot_age_seconds", "Since the flags were last confirmed by the database", value=age
         )
         try:
-            overdue = TurnContent.objects.filter(expires_at__lt=timezone.now()).count()
+            overdue = contents_overdue()
         except (DatabaseError, InterfaceError):
             # A scrape goes on without it: that the database is away is told by other metrics.
             return
-        yield GaugeMetricFamily("onesource_content_overdue_rows", "Contents past their retention", value=overdue)
+        yield GaugeMetricFamily(
+            "onesource_content_overdue_rows", "Contents that should have been deleted by now", value=overdue
+        )
 
 
 def process_forget() -> None:

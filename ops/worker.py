@@ -35,12 +35,20 @@ class Job:
 
 
 class Worker:
-    def __init__(self, jobs: Sequence[Job], leadership: Leadership, *, beat_seconds: float = BEAT_SECONDS) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        leadership: Leadership,
+        *,
+        beat_seconds: float = BEAT_SECONDS,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """`stop` is given by whoever lets the jobs ask it as well."""
         self._jobs = jobs
         self._leadership = leadership
         self._beat_seconds = beat_seconds
         self._leading = threading.Event()
-        self._stop = threading.Event()
+        self._stop = stop or threading.Event()
 
     def stop(self) -> None:
         """From a signal handler or another thread: the jobs at hand are finished, then run() returns."""

@@ -14,7 +14,7 @@ def content_partition(apps, schema_editor):
     if schema_editor.connection.vendor != "postgresql":
         return
     with schema_editor.connection.cursor() as cursor:
-        cursor.execute(f"SELECT DISTINCT (expires_at AT TIME ZONE 'UTC')::date FROM {TABLE} ORDER BY 1")
+        cursor.execute(f"SELECT DISTINCT (expires_at AT TIME ZONE 'UTC')::date FROM {TABLE} ORDER BY 1")  # noqa: S608
         days = [day for (day,) in cursor.fetchall()]
         partitions = [f"CREATE TABLE {TABLE}_default PARTITION OF {TABLE} DEFAULT"]
         for day in days:
@@ -49,7 +49,7 @@ def _remake(cursor, partitioning, partitions, primary_key):
         f"ALTER TABLE {TABLE} RENAME TO {BEFORE}",
         f"CREATE TABLE {TABLE} (LIKE {BEFORE} INCLUDING DEFAULTS INCLUDING CONSTRAINTS) {partitioning}",
         *partitions,
-        f"INSERT INTO {TABLE} SELECT * FROM {BEFORE}",
+        f"INSERT INTO {TABLE} SELECT * FROM {BEFORE}",  # noqa: S608
         f"DROP TABLE {BEFORE}",
         f"ALTER TABLE {TABLE} ADD CONSTRAINT {TABLE}_pkey PRIMARY KEY ({primary_key})",
         *rest,

@@ -130,7 +130,13 @@ def test_a_worker_that_is_told_to_stop_finishes_the_job_at_hand() -> None:
 
 
 def test_every_job_has_a_name_and_a_period() -> None:
-    assert {job.name: job.period_seconds for job in jobs()} == {"rollouts": 10, "changes": 5, "streams": 10}
+    assert {job.name: job.period_seconds for job in jobs()} == {
+        "rollouts": 10,
+        "changes": 5,
+        "streams": 10,
+        "retention": 300,
+        "leftovers": 600,
+    }
 
 
 # Rollouts, from the record of the turns to the flag

@@ -1,4 +1,5 @@
 import signal
+import threading
 from typing import Any
 
 from django.conf import settings
@@ -13,15 +14,16 @@ from ops.worker import Worker
 
 class Command(BaseCommand):
     help = (
-        "Runs the background jobs (guarded rollouts, scheduled changes, dropped streams) until SIGTERM. Run one or "
-        "more: one of them leads, and when it ends another takes over."
+        "Runs the background jobs (guarded rollouts, scheduled changes, dropped streams, retention) until SIGTERM. "
+        "Run one or more: one of them leads, and when it ends another takes over."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--metrics-port", type=int, default=0, help="serve its own metrics on HOST and that port")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        worker = Worker(jobs(), leadership())
+        stop = threading.Event()
+        worker = Worker(jobs(stop.is_set), leadership(), stop=stop)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop())
         if options["metrics_port"]:
