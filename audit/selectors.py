@@ -70,7 +70,7 @@ def content_gone(*, session_id: str, subject_ref: str, expires_at: datetime | No
     `expires_at` is among the facts of a turn's event.
     """
     released = [
-        event.at for event in _events(f"hold:{session_id}", actions.HOLD_RELEASED) if _facts(event)["turns_deleted"]
+        event.at for event in _events(f"hold:{session_id}", actions.HOLD_RELEASED) if _facts(event).get("turns_deleted")
     ]
     if released:
         return Gone("purged", released[-1])

@@ -1,17 +1,24 @@
 """Every management command: the kinds of the events it leaves, or why it leaves none."""
 
+import base64
 import io
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
+from django.test import override_settings
+from django.utils import timezone
 
+from audit.models import TurnContent
+from chat.models import Turn
 from tests.recording.world import PASSWORD, World
 
 
@@ -79,11 +86,29 @@ def audit(ran: Ran) -> None:
     ran.run("audit", "seal")
     ran.run("audit", "export", "--output", str(ran.folder / "turns.zip"), "--reason", "a complaint", "--content")
     ran.run("audit", "replay", turn_id, "--reason", "a complaint")
+    session_id = str(Turn.objects.get(pk=turn_id).session_id)
+    ran.run("audit", "hold", "place", session_id, "--reason", "a complaint")
+    ran.run("audit", "hold", "release", session_id, "--reason", "it is settled")
+    with override_settings(CONTENT_KEYS=f"newer:{base64.b64encode(b'n' * 32).decode()},{settings.CONTENT_KEYS}"):
+        ran.run("audit", "rotate-keys")
+    TurnContent.objects.update(expires_at=timezone.now() - timedelta(days=2))
+    ran.run("audit", "purge")
+    ran.run("audit", "erase", "--subject", ran.world.person.username, "--reason", "he asked for it", "--yes")
 
 
 COMMANDS: dict[str, Command] = {
     "ask": leaving("turn.completed", "user.created")(lambda r: r.run("ask", "May a planted-question be asked?")),
-    "audit": leaving("signing_key.used", "export.made", "turn.replayed")(audit),
+    "audit": leaving(
+        "signing_key.used",
+        "export.made",
+        "turn.replayed",
+        "hold.placed",
+        "hold.released",
+        "keys.rotated",
+        "content.purged",
+        "session.deleted",
+        "subject.erased",
+    )(audit),
     "changepassword": leaving("user.changed")(changepassword),
     "conversations": leaving("export.made", "session.deleted")(conversations),
     "createsuperuser": leaving("user.created")(createsuperuser),

@@ -4,6 +4,7 @@ import uuid
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from tqdm import tqdm
 
-from audit.models import Leaf, SigningKey
+from audit.holds import hold_place, hold_release
+from audit.models import Leaf, LegalHold, SigningKey
 from audit.publishing import LogForked, checkpoints_publish
+from audit.retention import purge_run
+from audit.rotation import keys_rewrap
 from audit.sealing import SealingElsewhere, log_seal, unsealed
 from audit.signing import signer, verifiers
 from audit.tiles import TileError
 from audit.tree import checkpoint_latest
 from audit.verification import Report
+from chat.erasing import subject_erase, subject_find
 from onesource.errors import ProblemError
 from onesource.postgresql.connection import DeadlineConnection
 from review.filters import TurnFilters
@@ -45,6 +50,7 @@ class Command(BaseCommand):
         checkpoint.add_argument("--keys", action="store_true", help="print the verification keys instead")
         export = tasks.add_parser("export", help="write turns as CSV, or as a ZIP that verifies offline; recorded")
         _export_arguments(export)
+        _erasing_arguments(tasks)
         replay = tasks.add_parser("replay", help="ask a recorded question again, with its flags and passages; recorded")
         replay.add_argument("turn", type=uuid_argument, help="the id of the turn")
         replay.add_argument("--reason", required=True, help="why; goes on record")
@@ -57,6 +63,10 @@ class Command(BaseCommand):
             "checkpoint": self.checkpoint,
             "export": self.export,
             "replay": self.replay,
+            "erase": self.erase,
+            "hold": self.hold,
+            "purge": self.purge,
+            "rotate-keys": self.rotate_keys,
         }
         try:
             tasks[task](**options)
@@ -153,6 +163,61 @@ class Command(BaseCommand):
             raise CommandError(f"{output} cannot be written: {error.strerror}.") from None
         self.stdout.write(f"Written to {output}.")
 
+    def erase(self, *, subject: str, reason: str, yes: bool, **options: Any) -> None:
+        ref = subject_find(subject)
+        if not yes:
+            told = f"All texts of {subject} ({ref}), their keys and the link to the account will be gone for good."
+            if input(f"{told}\nThe evidence stays. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+                raise CommandError("Nothing was erased.")
+        with _bar(None, "sessions") as bar:
+            erased = subject_erase(
+                subject_ref=ref,
+                reason=reason,
+                actor_ref="",
+                source=SOURCE,
+                progress=partial(_move, bar),
+            )
+        told = f"{erased.sessions} conversations, {erased.turns} turns, {erased.keys} keys"
+        self.stdout.write(f"Erased: {told}, and the link to the account.")
+        if erased.held:
+            self.stdout.write(f"{erased.held} turns are under a legal hold and go when it is released.")
+        if not erased.files_clean:
+            self.stdout.write("Deleted bytes may be in the database's files for some minutes more.")
+
+    def hold(self, *, act: str, session: uuid.UUID | None, reason: str, **options: Any) -> None:
+        if act == "list":
+            for hold in LegalHold.objects.filter(released_at=None).order_by("placed_at"):
+                self.stdout.write(f"{hold.session_id}  since {hold.placed_at:%Y-%m-%d %H:%M} UTC  {hold.reason}")
+            return
+        if session is None:
+            raise CommandError(f"audit hold {act} needs the id of a session.")
+        if act == "place":
+            placed = hold_place(session_id=session, reason=reason, actor_ref="", source=SOURCE)
+            self.stdout.write(f"{session} is held; {placed.turns} of its turns have their texts.")
+        else:
+            released = hold_release(session_id=session, reason=reason, actor_ref="", source=SOURCE)
+            self.stdout.write(f"{session} is held no more; the texts of {released.turns} turns went with the hold.")
+
+    def purge(self, **options: Any) -> None:
+        with _bar(None, "turns") as bar:
+            purged = purge_run(progress=partial(_move, bar))
+        self.stdout.write(
+            f"Deleted the texts of {purged.turns} turns and {purged.keys} keys; {purged.held} turns kept under a hold."
+        )
+        if not purged.finished:
+            self.stdout.write("Not all that is due is gone from the files yet; the worker goes on with it.")
+
+    def rotate_keys(self, **options: Any) -> None:
+        with _bar(None, "keys") as bar:
+            done = keys_rewrap(actor_ref="", source=SOURCE, progress=partial(_move, bar))
+        self.stdout.write(f"{done.rows} data keys are now under {done.to}.")
+        for key_id, count in sorted(done.left.items()):
+            self.stdout.write(f"{count} are under {key_id}, which must stay in CONTENT_KEYS.")
+        if not done.left:
+            self.stdout.write("Every other key may leave CONTENT_KEYS once all workers run with the new one in front.")
+        if done.left:
+            raise CommandError("Some data keys could not be put under the new key: see above.")
+
     def replay(self, *, turn: uuid.UUID, reason: str, **options: Any) -> None:
         replay = turn_replay(turn_id=turn, reason=reason, actor_ref="", source=SOURCE)
         for caveat in replay.caveats:
@@ -188,6 +253,24 @@ def _export_arguments(parser: ArgumentParser) -> None:
     for name in form.names():
         field = next(field for field in form if field.html_name == name)
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, help=f"{field.help_text}".replace("%", "%%"))
+
+
+def _erasing_arguments(tasks: Any) -> None:
+    erase = tasks.add_parser("erase", help="delete all texts of a person, their keys and the link to the account")
+    erase.add_argument("--subject", required=True, help="a user name, or the pseudonym that records show")
+    erase.add_argument("--reason", required=True, help="why; goes on record, so no names")
+    erase.add_argument("--yes", action="store_true", help="do not ask")
+    hold = tasks.add_parser("hold", help="keep the texts of a conversation whatever deletes them, until released")
+    hold.add_argument("act", choices=("place", "release", "list"))
+    hold.add_argument("session", type=uuid_argument, nargs="?")
+    hold.add_argument("--reason", default="", help="why; goes on record, so no names")
+    tasks.add_parser("purge", help="delete now what is past its retention; the worker does it every five minutes")
+    tasks.add_parser("rotate-keys", help="put all data keys under the newest of CONTENT_KEYS")
+
+
+def _move(bar: "tqdm[Any]", done: int, total: int | None) -> None:
+    bar.total = total
+    bar.update(done - bar.n)
 
 
 def _filters(options: dict[str, Any]) -> TurnFilters:
