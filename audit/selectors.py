@@ -44,7 +44,7 @@ def content_of(turn_id: uuid.UUID) -> TurnContent | None:
     return TurnContent.objects.filter(turn_id=turn_id, expires_at__gt=timezone.now()).select_related("key").first()
 
 
-def content_for_review(turn_id: uuid.UUID) -> Content | None:
+def content_for_review(turn_id: uuid.UUID) -> TurnContent | HeldContent | None:
     """The content of a turn with its key: until it expires, and after that or its deletion while it is held.
 
     What is still there, but neither in its time nor held, is not read.

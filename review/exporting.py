@@ -22,7 +22,7 @@ from audit.content import ContentUnreadable
 from audit.models import Event
 from audit.offline import verify
 from audit.proofs import Proof, proofs_for
-from audit.selectors import content_of, content_read
+from audit.selectors import content_for_review, content_read
 from audit.signing import verifiers
 from chat.models import Turn
 from review.selectors import facts_of
@@ -153,7 +153,7 @@ def _manifest_add(bundle: _Bundle, ids: Sequence[uuid.UUID]) -> None:
 
 def _content(turn_id: uuid.UUID) -> dict[str, Any] | None:
     """None when it is gone, or cannot be read any more."""
-    row = content_of(turn_id)
+    row = content_for_review(turn_id)
     if row is None:
         return None
     try:

@@ -101,6 +101,7 @@ def _turn_page(
     turn = turn_for(turn_id)
     event = event_of(turn)
     facts = facts_of(event) if event else {}
+    state = content_state(turn)
     context = {
         "turn": turn,
         "event": event,
@@ -109,8 +110,8 @@ def _turn_page(
         "flags": record.flags(facts),
         "passages": record.passages(facts),
         "arms": sorted((turn.arms or {}).items()),
-        "timeline": timeline(turn),
-        "state": content_state(turn),
+        "timeline": timeline(turn, state),
+        "state": state,
         "reason": (reason or ReasonForm(auto_id="reveal_%s")) if request.user.has_perm(REVEAL) else None,
         "export": _export_form(request),
         **more,

@@ -8,14 +8,13 @@ from datetime import datetime
 from typing import Any, Literal
 
 from django.contrib.auth import get_user_model
-from django.utils import timezone
 
-from audit import actions
-from audit.models import Checkpoint, Event, Leaf, SubjectAlias, TurnContent
+from audit.models import Checkpoint, Event, Leaf, LegalHold, SubjectAlias, TurnContent
 from audit.proofs import Proof, proof_for
+from audit.selectors import content_for_review, content_gone
 from audit.tiles import TileError
 from audit.verifying import Check, event_checks
-from chat.models import Session, Turn
+from chat.models import Turn
 from onesource.errors import Conflict, NotFound
 from review.filters import EventFilters, TurnFilters
 from review.paging import Keyset, Page, page_read
@@ -129,35 +128,49 @@ def subject_ref_by(given: str) -> str | None:
 class ContentState:
     """What became of a turn's texts: `on` is when they went, or until when they are held."""
 
-    kind: Literal["held", "erased", "purged", "missing"]
+    kind: Literal["held", "legal_hold", "erased", "purged", "missing"]
     on: datetime | None
     sentence: str
 
     @property
     def readable(self) -> bool:
-        return self.kind == "held"
+        return self.kind in ("held", "legal_hold")
 
 
 def content_state(turn: Turn) -> ContentState:
     """`turn.session` must be loaded, or costs a query."""
-    held = TurnContent.objects.filter(pk=turn.pk).only("expires_at").first()
-    if held and held.expires_at > timezone.now():
-        return ContentState("held", held.expires_at, f"Content held until {_told(held.expires_at)}.")
-    if held:
-        return ContentState(
-            "purged",
-            held.expires_at,
-            f"Content expired on {_told(held.expires_at)}; it is deleted with the next purge.",
+    row = content_for_review(turn.pk)
+    if row is None:
+        return _gone_state(turn)
+    hold = LegalHold.objects.filter(session_id=turn.session_id, released_at=None).first()
+    if hold:
+        sentence = (
+            f"Content under legal hold since {_told(hold.placed_at)}; without it held until {_told(row.expires_at)}."
         )
-    session: Session = turn.session
-    if session.deleted_at:
-        return ContentState(
-            "erased", session.deleted_at, f"Content erased on {_told(session.deleted_at)} at the user's request."
-        )
-    purge = Event.objects.filter(kind=actions.CONTENT_PURGED, at__gte=turn.created_at).order_by("at", "pk").first()
-    if purge:
-        return ContentState("purged", purge.at, f"Content purged on {_told(purge.at)}.")
+        return ContentState("legal_hold", hold.placed_at, sentence)
+    return ContentState("held", row.expires_at, f"Content held until {_told(row.expires_at)}.")
+
+
+def _gone_state(turn: Turn) -> ContentState:
+    event = event_of(turn)
+    expires_at = _time(facts_of(event).get("expires_at")) if event else None
+    gone = content_gone(session_id=str(turn.session_id), subject_ref=turn.session.subject_ref, expires_at=expires_at)
+    if gone and gone.why == "purged":
+        return ContentState("purged", gone.at, f"Content purged on {_told(gone.at)}.")
+    if gone:
+        what = "Content" if gone.why == "deleted" else "Content, with all of this person,"
+        return ContentState("erased", gone.at, f"{what} erased on {_told(gone.at)} at the user's request.")
+    left = TurnContent.objects.filter(pk=turn.pk).values_list("expires_at", flat=True).first()
+    if left:
+        return ContentState("purged", left, f"Content expired on {_told(left)}; it is deleted with the next purge.")
     return ContentState("missing", None, "The content is not there, and no record says why.")
+
+
+def _time(value: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _told(at: datetime) -> str:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from audit import actions
 from audit.content import ContentUnreadable
-from audit.selectors import content_of, content_read
+from audit.selectors import content_for_review, content_read
 from audit.services import commitment_make, event_record
 from chat.models import Turn
 from onesource.errors import BadInput, Gone
@@ -51,7 +51,7 @@ def content_reveal(*, turn_id: uuid.UUID, reason: str, actor_ref: str, source: s
     if not state.readable:
         raise _gone(state.sentence)
     event = act_record(turn=turn, kind=actions.CONTENT_REVEALED, reason=reason, actor_ref=actor_ref, source=source)
-    row = content_of(turn_id)
+    row = content_for_review(turn_id)
     if row is None:
         # It went between the two looks.
         raise _gone(content_state(turn).sentence)

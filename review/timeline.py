@@ -12,10 +12,13 @@ from audit.actions import KINDS
 from audit.models import Event
 from chat.models import Turn
 from review.filters import TurnFilters
-from review.selectors import facts_of
+from review.selectors import ContentState, facts_of
 
 EXPORTS = "review"
-LATER = (actions.CONTENT_REVEALED, actions.TURN_REPLAYED, actions.SESSION_DELETED, actions.EXPORT_MADE)
+LATER = (
+    actions.CONTENT_REVEALED, actions.TURN_REPLAYED, actions.SESSION_DELETED, actions.EXPORT_MADE,
+    actions.HOLD_PLACED, actions.HOLD_RELEASED, actions.SUBJECT_ERASED,
+)  # fmt: skip
 # A turn begins on record some time after its clock starts.
 SLACK = timedelta(minutes=1)
 LIMIT = 2000
@@ -39,14 +42,15 @@ class Timeline:
     complete: bool
 
 
-def timeline(turn: Turn) -> Timeline:
+def timeline(turn: Turn, state: ContentState) -> Timeline:
     later = [
         list(events.filter(kind__in=LATER, at__gte=turn.created_at).order_by("at")[:LIMIT])
-        for events in (_stream(turn), Event.objects.filter(stream=EXPORTS))
+        for events in (_stream(turn), Event.objects.filter(stream=EXPORTS), _fate(turn))
     ]
     told = [(event, facts_of(event)) for events in later for event in events]
     concerning = [_moment(event, facts) for event, facts in told if _concerns(facts, turn)]
-    moments = sorted([*_measured(turn), *_begun(turn), *concerning], key=lambda moment: moment.at)
+    purged = [Moment(state.on, state.sentence)] if state.kind == "purged" and state.on else []
+    moments = sorted([*_measured(turn), *_begun(turn), *concerning, *purged], key=lambda moment: moment.at)
     return Timeline(moments, complete=all(len(events) < LIMIT for events in later))
 
 
@@ -71,6 +75,11 @@ def _stream(turn: Turn) -> QuerySet[Event]:
     return Event.objects.filter(stream=f"session:{turn.session_id}")
 
 
+def _fate(turn: Turn) -> QuerySet[Event]:
+    """What kept or erased its content together with others'."""
+    return Event.objects.filter(stream__in=(f"hold:{turn.session_id}", f"subject:{turn.session.subject_ref}"))
+
+
 def _concerns(facts: dict[str, Any], turn: Turn) -> bool:
     if "turn_id" in facts:
         return bool(facts["turn_id"] == str(turn.pk))
@@ -80,6 +89,8 @@ def _concerns(facts: dict[str, Any], turn: Turn) -> bool:
         except (ValueError, TypeError, AttributeError):
             # Not what we wrote: somebody has changed it, and verification says so.
             return False
+    if "subject_ref" in facts:
+        return bool(facts["subject_ref"] == turn.session.subject_ref)
     return bool(facts.get("session_id") == str(turn.session_id))
 
 

@@ -85,10 +85,11 @@ def turn_evidence(turn: Turn) -> dict[str, Any]:
     """A turn with all that its page shows."""
     event = event_of(turn)
     facts = facts_of(event) if event else {}
-    found = timeline(turn)
+    state = content_state(turn)
+    found = timeline(turn, state)
     return {
         **ReviewedTurnSerializer(turn).data,
-        "content": ContentStateSerializer(content_state(turn)).data,
+        "content": ContentStateSerializer(state).data,
         "repairs": RepairSerializer(repairs(facts), many=True).data,
         "timeline": MomentSerializer(found.moments, many=True).data,
         "timeline_complete": found.complete,

@@ -11,7 +11,9 @@ import pytest
 from django.utils import timezone
 
 from audit import actions
+from audit.holds import hold_place
 from audit.models import Event, TurnContent
+from audit.retention import purge_run
 from audit.sealing import log_seal
 from audit.selectors import content_of, content_read
 from audit.services import event_record
@@ -140,8 +142,8 @@ def test_the_page_costs_the_same_for_a_longer_history(
     for _ in range(before):
         reviewer.browser.post(f"{AUDIT}turns/{asked.pk}/reveal", {"reason": REASON})
     turn_page(reviewer, asked)
-    # 1 browser session, 2 user, 3 and 4 permissions, 5 turn and session, 6 event, 7 to 9 timeline, 10 content.
-    with django_assert_num_queries(10):
+    # 1 browser session, 2 user, 3 and 4 permissions, 5 turn and session, 6 event, 7 content, 8 hold, 9 to 12 timeline.
+    with django_assert_num_queries(12):
         turn_page(reviewer, asked)
 
 
@@ -203,6 +205,27 @@ def test_content_that_has_expired_and_is_not_purged_yet(asked: Turn) -> None:
     state = content_state(asked)
     assert state.kind == "purged"
     assert "expired on" in state.sentence
+
+
+def test_content_under_legal_hold_outlives_its_retention(reviewer: Member, asked: Turn) -> None:
+    hold_place(session_id=asked.session_id, reason="A court asked for it", actor_ref="", source="tests")
+    TurnContent.objects.update(expires_at=timezone.now() - timedelta(days=1))
+    page = turn_page(reviewer, asked)
+    assert "Content under legal hold since" in page
+    assert "Legal hold placed" in page
+    revealed = reviewer.browser.post(f"{AUDIT}turns/{asked.pk}/reveal", {"reason": REASON})
+    assert QUESTION in revealed.content.decode()
+
+
+def test_content_that_was_purged(reviewer: Member, owner: Member, flag: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    flag("CONV_TTL_SECONDS", 60)
+    turn = Turn.objects.get(pk=ask(owner)["meta"]["turn_id"])
+    now = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: now() + timedelta(days=3))
+    purge_run()
+    assert not TurnContent.objects.exists()
+    reviewer.user.refresh_from_db()
+    assert len(re.findall(r"Content purged on \d{4}-\d\d-\d\d \d\d:\d\d UTC\.", turn_page(reviewer, turn))) >= 2
 
 
 def test_content_that_is_gone_without_a_record(asked: Turn) -> None:
