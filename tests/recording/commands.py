@@ -12,6 +12,8 @@ from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 
+from onesource.postgresql.connection import DeadlineConnection
+from tests.recording.recipes import REASON
 from tests.recording.world import PASSWORD, World
 
 
@@ -74,7 +76,16 @@ def knowledge(ran: Ran) -> None:
     ran.run("knowledge", "ingest", str(folder), "--prune")
 
 
+def audit(ran: Ran) -> None:
+    # The command takes the deadline away, of its process.
+    ran.patch.setattr(DeadlineConnection, "limit", DeadlineConnection.limit)
+    turn = ran.world.turn()
+    ran.run("audit", "replay", turn, "--reason", REASON)
+    ran.run("audit", "export", "--reason", REASON, "--output", str(ran.folder / "turns.csv"))
+
+
 COMMANDS: dict[str, Command] = {
+    "audit": leaving("turn.replayed", "export.made")(audit),
     "ask": leaving("turn.completed", "user.created")(lambda r: r.run("ask", "May a planted-question be asked?")),
     "changepassword": leaving("user.changed")(changepassword),
     "conversations": leaving("export.made", "session.deleted")(conversations),

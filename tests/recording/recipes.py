@@ -13,10 +13,12 @@ from django.test import Client
 from django.urls import reverse
 from knox.models import AuthToken
 
+from chat.models import Turn
 from flags.models import Flag, Setting, Switch
 from tests.recording.world import FROM, PASSWORD, World
 
 NEW = "planted-Password-4712"
+REASON = "Complaint 4711 of the site manager"
 RUNNING = "00000000-0000-4000-8000-000000000001"
 Response = Any
 
@@ -69,6 +71,13 @@ def turn_stop(world: World) -> Response:
     return response
 
 
+def verify(world: World) -> Response:
+    (turn,) = Turn.objects.all()
+    response = world.browser.post(reverse("review-verify", args=[turn.pk]))
+    assert response.status_code == 200
+    return response
+
+
 def user_change(world: World) -> Response:
     return post(
         world, "auth_user_change", world.person.pk, username="planted-renamed", email="planted@elsewhere.example",
@@ -115,6 +124,21 @@ RECIPES: dict[str, Recipe] = {
     "POST chat": made("turn.completed")(lambda w: w.ask()),
     "POST chat-enhanced": made("turn.completed")(lambda w: w.ask("/chat/enhanced")),
     "DELETE session": made("session.deleted")(session_delete),
+    # Reviewing.
+    "POST review-reveal": made("content.revealed")(
+        lambda w: w.browser.post(reverse("review-reveal", args=[w.turn()]), {"reason": REASON})
+    ),
+    "POST review-api-reveal": made("content.revealed")(
+        lambda w: w.browser.post(
+            reverse("review-api-reveal", args=[w.turn()]), {"reason": REASON}, content_type="application/json"
+        )
+    ),
+    "POST review-export": made("export.made")(
+        lambda w: w.browser.post(reverse("review-export"), {"reason": REASON, "format": "csv"})
+    ),
+    "GET review-api-export": made("export.made")(
+        lambda w: w.browser.get(reverse("review-api-export"), {"reason": REASON})
+    ),
     # Signing in and out.
     "POST login": made("login.succeeded")(sign_in("/accounts/login")),
     "POST logout": made("logout")(lambda w: w.browser.post("/accounts/logout")),
@@ -196,6 +220,7 @@ UNCHANGING: dict[str, Unchanging] = {
     "POST turn-stop": Unchanging(
         "the turn's own event says how it ended: turn.aborted", turn_stop, lambda w: w.stream(RUNNING)
     ),
+    "POST review-verify": Unchanging("it checks what is on record", verify, lambda w: w.turn()),
     "POST ofrep-flags": OFREP,
     "POST ofrep-flag": OFREP,
     "PUT login": Unchanging("Django's form views take PUT for POST and find no fields in it"),

@@ -15,6 +15,7 @@ SAMPLES = {
     "key": "CONV_MAX_TURNS",
     "session_id": NOWHERE,
     "turn_id": NOWHERE,
+    "uid": NOWHERE,
     "content_type_id": "1",
     "object_id": "1",
     "id": "1",
