@@ -114,3 +114,11 @@ CONFIGURATION_LOADED = register("configuration.loaded", "Process started with th
 KNOWLEDGE_CHANGED = register(
     "knowledge.changed", "Knowledge base changed", "what", "changed", "removed", "passages", "source"
 )
+HOLD_PLACED = register("hold.placed", "Legal hold placed", "session_id", "hold", "reason", "source", "turns")
+HOLD_RELEASED = register(
+    "hold.released", "Legal hold released", "session_id", "hold", "reason", "source", "turns_deleted"
+)
+SUBJECT_ERASED = register(
+    "subject.erased", "Person erased", "subject_ref", "sessions", "turns", "keys", "held", "reason", "source"
+)
+KEYS_ROTATED = register("keys.rotated", "Data keys put under a newer key", "from", "to", "rows")

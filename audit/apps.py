@@ -9,6 +9,7 @@ class AuditConfig(AppConfig):
     def ready(self) -> None:
         # Registering is the import's purpose.
         from audit import accounts, bulk, checks, content, edits, signals  # noqa: F401
+        from audit.partitions import partitions_prepare
         from audit.services import triggers_restore
 
         # Keys that do not parse stop the boot: the first question would be lost to them.
@@ -16,3 +17,4 @@ class AuditConfig(AppConfig):
         content.signing_key()
         # After each migration of any app: SQLite's remake of a table drops its triggers.
         post_migrate.connect(triggers_restore, sender=self)
+        post_migrate.connect(partitions_prepare, sender=self)

@@ -1,6 +1,7 @@
 """The data keys of recorded content, one a subject and day, unwrapped. Erasing one erases every copy under it."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
@@ -21,10 +22,19 @@ _kept_keys: dict[int, _KeptKey] = {}
 
 
 def data_key_keep(key_id: int, key: bytes) -> None:
-    """Spares this process the look-up for KEPT_SECONDS; an erased key is of use here for as long."""
+    """Spares this process the look-up for KEPT_SECONDS; an erased key is of use here for as long, to the hot stores.
+
+    Content is never recorded under a kept key: recording reads the key's row.
+    """
     if len(_kept_keys) >= KEPT_KEYS:
         _kept_keys.clear()
     _kept_keys[key_id] = _KeptKey(key, time.monotonic() + KEPT_SECONDS)
+
+
+def data_keys_forget(key_ids: Iterable[int]) -> None:
+    """What was erased is of no more use in this process at once, elsewhere after KEPT_SECONDS."""
+    for key_id in key_ids:
+        _kept_keys.pop(key_id, None)
 
 
 def data_key(key_id: int) -> bytes:

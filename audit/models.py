@@ -158,20 +158,69 @@ class ContentKey(models.Model):
         return f"{self.subject_ref} {self.day}"
 
 
-class TurnContent(models.Model):
-    """Question and answer, encrypted; gone after the retention or by erasure, while the evidence stays."""
+class Content(models.Model):
+    """Question and answer of one turn, encrypted under the data key of their subject's day."""
 
     turn_id = models.UUIDField(primary_key=True)
     session_id = models.UUIDField()
     seq = models.PositiveIntegerField()
-    key = models.ForeignKey(ContentKey, on_delete=models.CASCADE)
+    key: "models.ForeignKey[ContentKey, ContentKey]"
     sealed = models.BinaryField()
     created_at = models.DateTimeField()
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return str(self.turn_id)
+
+
+class TurnContent(Content):
+    """Gone after the retention or by erasure, while the evidence stays.
+
+    On PostgreSQL a table in partitions, one a UTC day of `expires_at` (audit.partitions). A unique key would have to
+    contain that column, so that a session has one turn of a number is left to chat_turn, written with it.
+    """
+
+    key = models.ForeignKey(ContentKey, on_delete=models.CASCADE)
     expires_at = models.DateTimeField(db_index=True)
 
     class Meta:
         db_table = "turn_content"
-        constraints = [models.UniqueConstraint(fields=["session_id", "seq"], name="turn_content_session_seq")]
+        indexes = [models.Index(fields=["session_id", "seq"], name="turn_content_session_seq_idx")]
+
+
+class HeldContent(Content):
+    """What a legal hold keeps of content that has expired or was deleted: for reviewers, not for its owner."""
+
+    # Not even with its key may it go while it is held.
+    key = models.ForeignKey(ContentKey, on_delete=models.PROTECT)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "held_content"
+        default_permissions = ()
+        indexes = [models.Index(fields=["session_id", "seq"], name="held_content_session_seq_idx")]
+
+
+class LegalHold(models.Model):
+    """Until it is released, no content of the session is deleted by anyone."""
+
+    session_id = models.UUIDField()
+    reason = models.TextField()
+    placed_by = models.CharField(max_length=32, blank=True)
+    placed_at = models.DateTimeField()
+    released_by = models.CharField(max_length=32, blank=True)
+    released_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "legal_hold"
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(
+                fields=["session_id"], condition=models.Q(released_at__isnull=True), name="legal_hold_open_session"
+            )
+        ]
 
     def __str__(self) -> str:
-        return str(self.turn_id)
+        return f"{self.session_id} {'released' if self.released_at else 'held'}"

@@ -1,17 +1,26 @@
 import json
 import uuid
-from typing import Any
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any, Literal
 
-from django.db.models import OuterRef, Subquery
+from django.db import connection
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
-from audit import content
+from audit import actions, content
 from audit.keys import data_key_of
-from audit.models import SubjectAlias, TurnContent
+from audit.models import Content, Event, HeldContent, LegalHold, SubjectAlias, TurnContent
+from audit.partitions import day_start
 from audit.services import content_context
 
+OVERDUE_AFTER = timedelta(minutes=15)
+# Purges in a row that may each have been under way when a content expired.
+LOOK_AT = 100
 
-def content_read(row: TurnContent) -> dict[str, Any]:
+
+def content_read(row: Content) -> dict[str, Any]:
     """The decrypted payload of a turn; `row.key` must be loaded. Raises content.ContentUnreadable."""
     plaintext = content.unseal(
         bytes(row.sealed), data_key_of(row.key), content_context(row.turn_id, row.session_id, row.seq)
@@ -33,6 +42,68 @@ def contents_last(session_id: uuid.UUID, limit: int, *, upto: int | None = None)
 
 def content_of(turn_id: uuid.UUID) -> TurnContent | None:
     return TurnContent.objects.filter(turn_id=turn_id, expires_at__gt=timezone.now()).select_related("key").first()
+
+
+def content_for_review(turn_id: uuid.UUID) -> Content | None:
+    """The content of a turn with its key: until it expires, and after that or its deletion while it is held.
+
+    What is still there, but neither in its time nor held, is not read.
+    """
+    held = Exists(LegalHold.objects.filter(session_id=OuterRef("session_id"), released_at=None))
+    retained = TurnContent.objects.filter(Q(expires_at__gt=timezone.now()) | held, turn_id=turn_id)
+    kept = HeldContent.objects.filter(held, turn_id=turn_id)
+    return retained.select_related("key").first() or kept.select_related("key").first()
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Why and when the content of a turn went: purged (its retention, or the hold after it, was over), deleted (by its
+    owner) or erased (with all of a person)."""
+
+    why: Literal["purged", "deleted", "erased"]
+    at: datetime
+
+
+def content_gone(*, session_id: str, subject_ref: str, expires_at: datetime | None) -> Gone | None:
+    """What the trail says of content that content_for_review does not find; None when it says nothing.
+
+    `expires_at` is among the facts of a turn's event.
+    """
+    released = [
+        event.at for event in _events(f"hold:{session_id}", actions.HOLD_RELEASED) if _facts(event)["turns_deleted"]
+    ]
+    if released:
+        return Gone("purged", released[-1])
+    found: list[Gone] = []
+    found += [Gone("deleted", event.at) for event in _events(f"session:{session_id}", actions.SESSION_DELETED)]
+    found += [Gone("erased", event.at) for event in _events(f"subject:{subject_ref}", actions.SUBJECT_ERASED)]
+    if expires_at is not None:
+        # One that was under way then may have had an earlier limit.
+        purges = Event.objects.filter(kind=actions.CONTENT_PURGED, at__gte=expires_at).order_by("at")[:LOOK_AT]
+        later = (event.at for event in purges if datetime.fromisoformat(_facts(event)["before"]) > expires_at)
+        found += [Gone("purged", at) for at in islice(later, 1)]
+    return min(found, key=lambda gone: gone.at, default=None)
+
+
+def _events(stream: str, kind: str) -> list[Event]:
+    return list(Event.objects.filter(stream=stream, kind=kind).order_by("stream_seq"))
+
+
+def _facts(event: Event) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(bytes(event.body))["facts"]
+    return facts
+
+
+def contents_due(before: datetime) -> "QuerySet[TurnContent]":
+    """What is to be deleted by now. On PostgreSQL what has expired today waits for its day to be over."""
+    if connection.vendor == "postgresql":
+        before = day_start(before.astimezone(UTC).date())
+    return TurnContent.objects.filter(expires_at__lt=before)
+
+
+def contents_overdue() -> int:
+    """How many rows should have been deleted a quarter of an hour ago."""
+    return contents_due(timezone.now() - OVERDUE_AFTER).count()
 
 
 def person_of(subject_ref: str) -> str:

@@ -4,7 +4,7 @@ import json
 import secrets
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,10 @@ from audit.models import ContentKey, Event, Stream, SubjectAlias, TurnContent
 from audit.triggers import triggers_install
 
 SALT_BYTES = 32
+
+
+class SubjectGone(Exception):
+    """The person behind the pseudonym has been erased: nothing of theirs is recorded under it any more."""
 
 
 def subject_ref_of(user: AbstractBaseUser | AnonymousUser) -> str:
@@ -114,7 +118,7 @@ def content_store(
     at: datetime,
     retention: timedelta,
 ) -> TurnContent:
-    """Encrypts and stores a turn's texts in the caller's transaction."""
+    """Encrypts and stores a turn's texts in the caller's transaction. Raises SubjectGone."""
     key, data_key = _content_key(subject_ref, at)
     # After the commit: the row of a key that is rolled back leaves its number to another.
     transaction.on_commit(partial(data_key_keep, key.pk, data_key), robust=True)
@@ -139,17 +143,20 @@ def _content_key(subject_ref: str, at: datetime) -> tuple[ContentKey, bytes]:
     day = at.astimezone(UTC).date()
     row = ContentKey.objects.filter(subject_ref=subject_ref, day=day).first()
     if row is None:
-        _, wrapped_by, wrapped = content.key_make(key_context(subject_ref, day))
-        row, _ = ContentKey.objects.get_or_create(
-            subject_ref=subject_ref, day=day, defaults={"wrapped": wrapped, "wrapped_by": wrapped_by}
-        )
+        row = _content_key_make(subject_ref, day)
     return row, data_key_of(row)
 
 
-def content_erase(*, session_id: uuid.UUID) -> int:
-    """Deletes the texts of a session and returns of how many turns."""
-    deleted, _ = TurnContent.objects.filter(session_id=session_id).delete()
-    return deleted
+def _content_key_make(subject_ref: str, day: date) -> ContentKey:
+    # An erasure locks the alias before it deletes the keys: it either waits for this turn or has taken place.
+    alias = SubjectAlias.objects.select_for_update().filter(subject_ref=subject_ref).values_list("pk").first()
+    if alias is None and Event.objects.filter(stream=f"subject:{subject_ref}", kind=actions.SUBJECT_ERASED).exists():
+        raise SubjectGone(f"{subject_ref} has been erased")
+    _, wrapped_by, wrapped = content.key_make(key_context(subject_ref, day))
+    made = ContentKey(subject_ref=subject_ref, day=day, wrapped=wrapped, wrapped_by=wrapped_by)
+    # Two first turns of a day: one makes the key.
+    ContentKey.objects.bulk_create([made], ignore_conflicts=True)
+    return ContentKey.objects.get(subject_ref=subject_ref, day=day)
 
 
 def triggers_restore(sender: object, **kwargs: Any) -> None:

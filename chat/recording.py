@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from audit import actions
 from audit.content import ContentUnreadable
-from audit.services import commitment_make, content_store, event_record, salt_make
+from audit.services import SubjectGone, commitment_make, content_store, event_record, salt_make
 from chat.guard import Event, answer_check, draft_text
 from chat.models import Session, Turn
 from chat.pipeline.turn import Drafted, TurnInput
@@ -69,6 +69,7 @@ def turn_record(
             | {
                 "question": commitment_make(salt, turn.question).facts(),
                 "answer": commitment_make(salt, text).facts(),
+                "expires_at": (now + retention(turn.flags)).isoformat(timespec="microseconds"),
             },
             at=now,
         )
@@ -105,6 +106,8 @@ def _recording() -> Iterator[None]:
             code="not_recorded",
             retry_after=60,
         ) from error
+    except SubjectGone as error:
+        raise NotFound("This session does not exist or is not yours.", code="session_not_found") from error
     except IntegrityError as error:
         raise Unavailable(
             "The turn could not be recorded, so no answer is given. Please try again.",

@@ -13,7 +13,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from audit import actions
-from audit.services import content_erase, event_record
+from audit.erasing import Erased, content_erase
+from audit.services import event_record
 from chat import metrics
 from chat.failures import failure_record
 from chat.models import Session, Stream, Turn
@@ -119,8 +120,11 @@ def _count_guarded(turn: Turn, drafted: Drafted) -> None:
         log.warning("provider.enforcement_lost", provider=turn.provider, codes=turn.repair_codes)
 
 
-def session_delete(*, subject: Subject, session_id: uuid.UUID) -> None:
-    """Erases a session's texts everywhere and keeps the evidence. Raises NotFound."""
+def session_delete(*, subject: Subject, session_id: uuid.UUID, actor_ref: str | None = None) -> Erased:
+    """Erases a session's texts everywhere and keeps the evidence; what a legal hold keeps is out of its owner's sight.
+
+    The actor is the owner unless it is said who else. Raises NotFound.
+    """
     session_for(subject.ref, session_id, required=True)
     with transaction.atomic():
         now = timezone.now()
@@ -133,12 +137,13 @@ def session_delete(*, subject: Subject, session_id: uuid.UUID) -> None:
             kind=actions.SESSION_DELETED,
             stream=f"session:{session_id}",
             stream_seq=Session.objects.values_list("event_count", flat=True).get(pk=session_id),
-            actor_ref=subject.ref,
-            facts={"session_id": str(session_id), "turns_erased": erased},
+            actor_ref=subject.ref if actor_ref is None else actor_ref,
+            facts={"session_id": str(session_id), "turns_erased": erased.turns, "turns_held": erased.held},
         )
-    transaction.on_commit(lambda: history_delete(session_id), robust=True)
-    for turn_id in streams:
-        transaction.on_commit(partial(buffer_delete, turn_id), robust=True)
+        transaction.on_commit(lambda: history_delete(session_id), robust=True)
+        for turn_id in streams:
+            transaction.on_commit(partial(buffer_delete, turn_id), robust=True)
+    return erased
 
 
 def sessions_erase_hot() -> None:

@@ -162,7 +162,9 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "transaction_mode": "IMMEDIATE",
         "timeout": 5,
         # recursive_triggers: INSERT OR REPLACE must not slip past the append-only triggers.
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA recursive_triggers=ON;",
+        # secure_delete: what is deleted is overwritten with zeros.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA recursive_triggers=ON; "
+        "PRAGMA secure_delete=ON;",
     }
 else:
     DATABASES["default"]["ENGINE"] = "onesource.postgresql"

@@ -5,14 +5,13 @@ from collections.abc import Iterator
 
 from django.conf import settings
 from django.db import Error
-from django.utils import timezone
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from audit.models import TurnContent
 from audit.sealing import unsealed
+from audit.selectors import contents_overdue
 from flags import snapshot
 
 # More is as bad, and counting it would cost every scrape.
@@ -31,12 +30,14 @@ class _AtScrape(Collector):
             "onesource_flags_snapshot_age_seconds", "Since the flags were last confirmed by the database", value=age
         )
         try:
-            overdue = TurnContent.objects.filter(expires_at__lt=timezone.now()).count()
+            overdue = contents_overdue()
             waiting = unsealed(UNSEALED_LIMIT)
         except Error:
             # A scrape goes on without it: that the database is away is told by other metrics.
             return
-        yield GaugeMetricFamily("onesource_content_overdue_rows", "Contents past their retention", value=overdue)
+        yield GaugeMetricFamily(
+            "onesource_content_overdue_rows", "Contents that should have been deleted by now", value=overdue
+        )
         yield GaugeMetricFamily(
             "onesource_audit_unsealed_events",
             f"Events not in the log yet; at most {UNSEALED_LIMIT}",

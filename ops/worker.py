@@ -36,7 +36,8 @@ class Job:
 
 
 class Worker:
-    """`parent` is the pid of a process that this one must not outlive."""
+    """`parent` is the pid of a process that this one must not outlive; `stop` is given by whoever lets the jobs ask it
+    as well."""
 
     def __init__(
         self,
@@ -45,13 +46,14 @@ class Worker:
         *,
         beat_seconds: float = BEAT_SECONDS,
         parent: int | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
         self._parent = parent
         self._jobs = jobs
         self._leadership = leadership
         self._beat_seconds = beat_seconds
         self._leading = threading.Event()
-        self._stop = threading.Event()
+        self._stop = stop or threading.Event()
 
     def stop(self) -> None:
         """From a signal handler or another thread: the jobs at hand are finished, then run() returns."""

@@ -41,7 +41,7 @@ class DatabaseStore(ConversationStore):
         """The record is what other stores are rebuilt from, never the reverse."""
 
     def delete(self, session_id: uuid.UUID) -> None:
-        """Content is erased by audit.services.content_erase, with its event."""
+        """Content is erased by audit.erasing.content_erase, with its event."""
 
     def check(self) -> None:
         try:

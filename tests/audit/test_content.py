@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from audit import content
 from audit.content import ContentUnreadable, keyring_parse, seal, unseal
+from audit.erasing import Erased, content_erase
 from audit.models import ContentKey, TurnContent
 from audit.selectors import content_of, content_read, contents_last
-from audit.services import content_erase, content_store
+from audit.services import content_store
 from onesource.env import EnvError
 
 KEYS = {name: base64.b64encode(bytes([number]) * 32).decode() for number, name in enumerate(("old", "new", "other"))}
@@ -247,7 +248,7 @@ def test_erasing_a_session_leaves_the_others(db: None) -> None:
     session = uuid.uuid4()
     gone = [stored(session_id=session, seq=seq) for seq in (1, 2)]
     kept = stored()
-    assert content_erase(session_id=session) == 2
+    assert content_erase(session_id=session) == Erased(turns=2)
     assert [content_of(row.turn_id) for row in gone] == [None, None]
     assert content_of(kept.turn_id) == kept
 

@@ -190,7 +190,8 @@ def test_forgetting_erases_as_a_delete_does(both, owner, conversation, django_ca
     assert not TurnContent.objects.exists()
     assert [store.load(uuid.UUID(conversation), 10) for store in both.values()] == [[], []]
     event = Event.objects.get(kind="session.deleted")
-    assert json.loads(bytes(event.body))["facts"] == {"session_id": conversation, "turns_erased": 2}
+    facts = json.loads(bytes(event.body))["facts"]
+    assert facts == {"session_id": conversation, "turns_erased": 2, "turns_held": 0}
 
 
 @pytest.mark.parametrize("by", ["subject", "user"])

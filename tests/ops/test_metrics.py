@@ -121,6 +121,7 @@ NAMES = {
     "onesource_breaker_state": ("gauge", {"dependency"}),
     "onesource_flags_snapshot_age_seconds": ("gauge", set()),
     "onesource_content_overdue_rows": ("gauge", set()),
+    "onesource_content_purged_turns": ("counter", set()),
     "onesource_build_info": ("gauge", {"version", "commit", "environment", "track"}),
 }
 
@@ -173,7 +174,7 @@ def test_build_info_says_what_runs_here(client: Client, db: None, settings: Any)
 
 
 def test_contents_past_their_retention_are_counted(client: Client, db: None) -> None:
-    for days in (1, 31, 32):
+    for days in (1, 32, 33):
         content_store(
             turn_id=uuid.uuid4(), session_id=uuid.uuid4(), seq=1, subject_ref="a" * 32, payload={},
             at=timezone.now() - timedelta(days=days), retention=timedelta(days=30),

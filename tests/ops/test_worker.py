@@ -136,6 +136,8 @@ def test_every_job_has_a_name_and_a_period() -> None:
         "changes": 5,
         "streams": 10,
         "sealing": 2,
+        "retention": 300,
+        "leftovers": 600,
     }
 
 

@@ -12,8 +12,6 @@ from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 
-from onesource.postgresql.connection import DeadlineConnection
-from tests.recording.recipes import REASON
 from tests.recording.world import PASSWORD, World
 
 
@@ -77,16 +75,15 @@ def knowledge(ran: Ran) -> None:
 
 
 def audit(ran: Ran) -> None:
-    # The command takes the deadline away, of its process.
-    ran.patch.setattr(DeadlineConnection, "limit", DeadlineConnection.limit)
-    turn = ran.world.turn()
-    ran.run("audit", "replay", turn, "--reason", REASON)
-    ran.run("audit", "export", "--reason", REASON, "--output", str(ran.folder / "turns.csv"))
+    turn_id = ran.world.ask().json()["meta"]["turn_id"]
+    ran.run("audit", "seal")
+    ran.run("audit", "export", "--output", str(ran.folder / "turns.zip"), "--reason", "a complaint", "--content")
+    ran.run("audit", "replay", turn_id, "--reason", "a complaint")
 
 
 COMMANDS: dict[str, Command] = {
-    "audit": leaving("turn.replayed", "export.made")(audit),
     "ask": leaving("turn.completed", "user.created")(lambda r: r.run("ask", "May a planted-question be asked?")),
+    "audit": leaving("signing_key.used", "export.made", "turn.replayed")(audit),
     "changepassword": leaving("user.changed")(changepassword),
     "conversations": leaving("export.made", "session.deleted")(conversations),
     "createsuperuser": leaving("user.created")(createsuperuser),

@@ -48,10 +48,6 @@ class World:
     def ask(self, path: str = "/chat") -> Any:
         return self.client().post(path, {"question": "May planted-question be asked?"}, format="json")
 
-    def turn(self) -> str:
-        """The id of a turn on record."""
-        return str(self.ask().json()["meta"]["turn_id"])
-
     def stream(self, turn_id: str) -> Stream:
         ref = self.person.subject_alias.subject_ref
         return Stream.objects.create(

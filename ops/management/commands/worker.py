@@ -1,5 +1,6 @@
 import os
 import signal
+import threading
 from typing import Any
 
 from django.conf import settings
@@ -25,7 +26,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         parent = os.getppid() if options["with_parent"] else None
-        worker = Worker(jobs(), leadership(), parent=parent)
+        stop = threading.Event()
+        worker = Worker(jobs(stop.is_set), leadership(), stop=stop, parent=parent)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop())
         if options["metrics_port"]:
