@@ -32,15 +32,15 @@ IN_SETTINGS = (
     "LLM_PROVIDER", "LLM_MODEL", "LLM_SCHEMA_DIALECT", "STREAM_RESUME_SECONDS", "LLM_CONTEXT_TOKENS", "LLM_MAX_TOKENS",
     "HOST", "PORT", "CHAT_CONCURRENCY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "SECURE_SSL_REDIRECT",
     "METRICS_ALLOWED_NETWORKS", "FLAG_APPROVALS", "TOKEN_DAYS", "RELEASE_TRACK", "GIT_COMMIT", "BUILD_TIME",
-    "LOG_LEVEL", "DEBUG", "VAR_DIR",
+    "LOG_LEVEL", "DEBUG", "VAR_DIR", "AUDIT_LOG_ORIGIN", "AUDIT_VERIFY_KEYS", "AUDIT_CHECKPOINT_DIR",
 )  # fmt: skip
 # Read by gunicorn and by libraries; "" when not set.
 IN_ENVIRONMENT = (
     "WEB_WORKERS", "WEB_THREADS", "WORKER_CLASS", "DATABASE_POOL_SIZE", "TRUST_X_FORWARDED_PROTO",
-    "PROMETHEUS_MULTIPROC_DIR",
+    "PROMETHEUS_MULTIPROC_DIR", "WITH_WORKER",
 )  # fmt: skip
 # In a form of their own below.
-IN_PART = ("DATABASE_URL", "REDIS_URL", "MONGO_URL", "CONTENT_KEYS", "LLM_BASE_URL")
+IN_PART = ("DATABASE_URL", "REDIS_URL", "MONGO_URL", "CONTENT_KEYS", "LLM_BASE_URL", "AUDIT_CHECKPOINT_WEBHOOK")
 
 
 def configuration_facts(process: str) -> dict[str, Any]:
@@ -54,6 +54,7 @@ def configuration_facts(process: str) -> dict[str, Any]:
         "stores": {"redis": bool(settings.REDIS_URL), "mongo": bool(settings.MONGO_URL)},
         "content_keys": list(content.keyring().keys),
         "llm_origin": _origin(settings.LLM_BASE_URL),
+        "webhook_origin": _origin(settings.AUDIT_CHECKPOINT_WEBHOOK),
         "pins": {key: _plain(value) for key, value in snapshot.pins().items()},
         "settings": {name: _plain(getattr(settings, name)) for name in IN_SETTINGS}
         | {name: os.environ.get(name, "") for name in IN_ENVIRONMENT},

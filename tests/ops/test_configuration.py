@@ -25,6 +25,7 @@ SECRETS = {
     "MONGO_URL": "mongodb://user:planted-mongo@host/name",
     "LLM_API_KEY": "planted-key",
     "LLM_BASE_URL": "https://user:planted-base@model.example:8443/v1?key=planted-query",
+    "AUDIT_CHECKPOINT_WEBHOOK": "https://user:planted-hook@hook.example/planted-path",
     "CONTENT_KEYS": "k2:cGxhbnRlZHBsYW50ZWRwbGFudGVkcGxhbnRlZDEyMzQ=,k1:bGFudGVkcGxhbnRlZHBsYW50ZWRwbGFudGVkMTIzNDU=",
     "SECRET_KEY": "planted-secret-key",
 }
@@ -57,6 +58,7 @@ def test_secrets_are_never_told(settings: Any) -> None:
     assert not any(part in text for part in SECRETS["CONTENT_KEYS"].replace(",", ":").split(":")[1::2])
     assert facts["content_keys"] == ["k2", "k1"]
     assert facts["stores"] == {"redis": True, "mongo": True}
+    assert facts["webhook_origin"] == "https://hook.example"
     assert facts["llm_origin"] == "https://model.example:8443"
 
 
