@@ -20,6 +20,8 @@ from onesource.errors import Conflict, NotFound
 BATCH = 100
 # Each goes again through what turns have added while the one before ran.
 ROUNDS = 20
+# More than that is no coincidence.
+REFUSALS = 5
 # Of what an erasure deletes from, those small enough to be vacuumed at once.
 TABLES = ("content_key", "subject_alias", "held_content", "chat_idempotency_key", "chat_stream", "chat_stream_event")
 
@@ -74,12 +76,16 @@ def subject_erase(
     reason = reason_check(reason)
     tally = _Tally()
     total = sessions_of(subject_ref).count()
+    refused = 0
     for _ in range(ROUNDS):
         _sessions_erase(subject_ref, actor_ref, tally, lambda: progress and progress(tally.sessions, total))
         try:
             erased = _finish(subject_ref, reason, actor_ref, source, tally)
         except IntegrityError:
             # A turn was recorded under one of the keys while they were being deleted.
+            refused += 1
+            if refused == REFUSALS:
+                raise
             continue
         if erased is not None:
             cleaned = files_clean(*TABLES)
