@@ -13,6 +13,7 @@ from psycopg import errors, sql
 from audit.triggers import TABLES
 from tests.audit.test_triggers import COLUMN
 from tests.environment import ROOT, clean_environment
+from tests.services import postgres_bin
 
 pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL has roles")
 
@@ -27,11 +28,18 @@ def role_url(postgres_server, tmp_path_factory):
     manage(owner_url, var, "knowledge", "load-pack")
     with psycopg.connect(owner_url, autocommit=True) as owner:
         owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), sql.Literal(password)))
-        script = (ROOT / "deploy/postgresql/roles.sql").read_text(encoding="utf-8")
-        owner.execute(script.replace(':"app"', f'"{name}"'))
+    for _ in range(2):
+        psql(owner_url, "-v", f"app={name}", "-f", "deploy/postgresql/roles.sql")
     url = owner_url.replace(owner_url.split("//")[1].split("@")[0], f"{name}:{password}")
     assert "sealed" in manage(url, var, "audit", "seal")
     return url, var
+
+
+def psql(url, *arguments):
+    directory = postgres_bin()
+    assert directory
+    command = [str(directory / "psql"), url, "-v", "ON_ERROR_STOP=1", *arguments]
+    subprocess.run(command, cwd=ROOT, env=clean_environment(), check=True, capture_output=True, timeout=60)
 
 
 def manage(url, var, *arguments):
@@ -47,6 +55,9 @@ def test_the_role_answers_records_seals_and_verifies(role_url):
     url, var = role_url
     assert "D3D22" in manage(url, var, "ask", "How high must a handrail be?")
     manage(url, var, "audit", "seal")
+    assert "Deleted the texts of 0 turns" in manage(url, var, "audit", "purge")
+    make = "from datetime import timedelta; from audit.partitions import partitions_make as make; "
+    assert "date" in manage(url, var, "shell", "-v0", "-c", make + "print(make(retention=timedelta(days=50)))")
     report = json.loads(manage(url, var, "audit", "verify", "--json"))
     assert report["ok"]
     assert report["events"] > 1
