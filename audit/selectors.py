@@ -13,6 +13,7 @@ from audit import actions, content
 from audit.keys import data_key_of
 from audit.models import Content, Event, HeldContent, LegalHold, SubjectAlias, TurnContent
 from audit.partitions import day_start
+from audit.rows import body_read
 from audit.services import content_context
 
 OVERDUE_AFTER = timedelta(minutes=15)
@@ -80,9 +81,16 @@ def content_gone(*, session_id: str, subject_ref: str, expires_at: datetime | No
     if expires_at is not None:
         # One that was under way then may have had an earlier limit.
         purges = Event.objects.filter(kind=actions.CONTENT_PURGED, at__gte=expires_at).order_by("at")[:LOOK_AT]
-        later = (event.at for event in purges if datetime.fromisoformat(_facts(event)["before"]) > expires_at)
+        later = (event.at for event in purges if (before := _before(event)) and before > expires_at)
         found += [Gone("purged", at) for at in islice(later, 1)]
     return min(found, key=lambda gone: gone.at, default=None)
+
+
+def _before(event: Event) -> datetime | None:
+    try:
+        return datetime.fromisoformat(_facts(event)["before"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _events(stream: str, kind: str) -> list[Event]:
@@ -90,8 +98,9 @@ def _events(stream: str, kind: str) -> list[Event]:
 
 
 def _facts(event: Event) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads(bytes(event.body))["facts"]
-    return facts
+    """Nothing of a body that somebody has spoilt: verification names it, and a page must not end in an error."""
+    body = body_read(bytes(event.body))
+    return body["facts"] if body else {}
 
 
 def contents_due(before: datetime) -> "QuerySet[TurnContent]":

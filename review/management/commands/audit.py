@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -143,25 +143,35 @@ class Command(BaseCommand):
             raise CommandError("--output must end in .csv or .zip; --content goes into a .zip only.")
         if output.exists():
             raise CommandError(f"{output} is there already; name a new file.")
+        try:
+            # Before the export is on record; only for the caller's eyes, and never over another file.
+            with output.open("xb") as file:
+                output.chmod(0o600)
+                self._export_write(file, _filters(options), format_, reason, content)
+        except OSError as error:
+            raise CommandError(f"{output} cannot be written: {error.strerror}.") from None
+        except ProblemError:
+            output.unlink()
+            raise
+        self.stdout.write(f"Written to {output}.")
+
+    def _export_write(
+        self, file: IO[bytes], filters: TurnFilters, format_: str, reason: str, with_content: bool
+    ) -> None:
         pieces = turns_export(
-            filters=_filters(options),
+            filters=filters,
             format_=format_,
             reason=reason,
             actor_ref="",
             source=SOURCE,
-            with_content=content,
+            with_content=with_content,
             limit=EXPORT_LIMIT,
         )
-        try:
-            with output.open("xb") as file, _bar(None, "bytes") as bar:
-                output.chmod(0o600)
-                for piece in pieces:
-                    written = piece.encode() if isinstance(piece, str) else piece
-                    file.write(written)
-                    bar.update(len(written))
-        except OSError as error:
-            raise CommandError(f"{output} cannot be written: {error.strerror}.") from None
-        self.stdout.write(f"Written to {output}.")
+        with _bar(None, "bytes") as bar:
+            for piece in pieces:
+                written = piece.encode() if isinstance(piece, str) else piece
+                file.write(written)
+                bar.update(len(written))
 
     def erase(self, *, subject: str, reason: str, yes: bool, **options: Any) -> None:
         ref = subject_find(subject)

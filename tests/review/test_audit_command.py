@@ -1,0 +1,154 @@
+"""`manage.py audit` as its user calls it: what it prints, and its exit status."""
+
+import io
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from audit import notes
+from audit.models import Checkpoint, Event, LegalHold, SubjectAlias, TurnContent
+from audit.sealing import log_seal
+from audit.signing import signer, verifiers
+from chat.models import Turn
+from tests.cast import Member
+from tests.chat.asking import problem_of
+from tests.review.turns import REASON
+from tests.tampering import tamper, triggers_drop
+
+pytestmark = pytest.mark.django_db
+
+
+def audit(*arguments: str) -> str:
+    out = io.StringIO()
+    call_command("audit", *arguments, stdout=out, stderr=io.StringIO())
+    return out.getvalue()
+
+
+def test_verify_says_that_the_trail_is_whole(asked: Turn) -> None:
+    log_seal()
+    told = audit("verify")
+    assert "The trail is whole." in told
+    assert f"{Event.objects.count()} events (0 waiting" in told
+    assert "AUDIT_CHECKPOINT_DIR" in told
+
+
+def test_verify_names_what_is_wrong_and_exits_with_1(asked: Turn, capsys: Any) -> None:
+    log_seal()
+    tamper("UPDATE audit_event SET kind = 'login.failed' WHERE uid = (SELECT event_uid FROM chat_turn)")
+    triggers_drop()
+    out = io.StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("audit", "verify", stdout=out)
+    assert ended.value.code == 1
+    assert f"column_edited        event {asked.event_uid}" in out.getvalue()
+    assert "trigger" in out.getvalue()
+    assert "The trail is NOT what was recorded" in out.getvalue()
+
+
+def test_verify_as_json(asked: Turn) -> None:
+    log_seal()
+    tamper("UPDATE chat_turn SET model = 'another'")
+    out = io.StringIO()
+    with pytest.raises(SystemExit):
+        call_command("audit", "verify", "--json", stdout=out)
+    report = json.loads(out.getvalue())
+    assert (report["ok"], report["counts"]) == (False, {"turn_edited": 1})
+    assert report["findings"][0]["where"] == f"turn {asked.pk}"
+
+
+def test_facts_without_an_event_and_events_without_facts_are_named(asked: Turn) -> None:
+    log_seal()
+    tamper("UPDATE chat_turn SET event_uid = session_id")
+    with pytest.raises(SystemExit):
+        audit("verify")
+    Turn.objects.all().delete()
+    out = io.StringIO()
+    with pytest.raises(SystemExit):
+        call_command("audit", "verify", stdout=out)
+    assert f"turn_deleted         turn {asked.pk}" in out.getvalue()
+
+
+def test_a_session_whose_counter_is_ahead_of_its_events_is_named(asked: Turn) -> None:
+    log_seal()
+    tamper("UPDATE chat_session SET event_count = 5")
+    out = io.StringIO()
+    with pytest.raises(SystemExit):
+        call_command("audit", "verify", stdout=out)
+    assert f"stream_truncated     stream session:{asked.session_id}" in out.getvalue()
+
+
+def test_seal_and_checkpoint(asked: Turn) -> None:
+    with pytest.raises(CommandError, match="no checkpoint yet"):
+        audit("checkpoint")
+    assert f"the log has {Event.objects.count() + 1}." in audit("seal")
+    note = audit("checkpoint")
+    assert note == Checkpoint.objects.get().note
+    notes.note_open(note, verifiers())
+    assert signer().vkey in audit("checkpoint", "--keys")
+
+
+def test_export_writes_a_new_file_of_what_the_filters_find(asked: Turn, tmp_path: Path) -> None:
+    log_seal()
+    path = tmp_path / "turns.csv"
+    audit("export", "--output", str(path), "--reason", REASON, "--turn", str(asked.pk))
+    assert str(asked.pk) in path.read_text()
+    assert path.stat().st_mode & 0o077 == 0
+    with pytest.raises(CommandError, match="already"):
+        audit("export", "--output", str(path), "--reason", REASON)
+    audit("export", "--output", str(tmp_path / "none.csv"), "--reason", REASON, "--outcome", "refused")
+    assert str(asked.pk) not in (tmp_path / "none.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["export", "--output", "x.pdf", "--reason", REASON], "must end in"),
+        (["export", "--output", "x.csv", "--reason", REASON, "--content"], "--content goes into"),
+        (["export", "--output", "x.csv", "--reason", "no"], "Say why"),
+        (["export", "--output", "x.csv", "--reason", REASON, "--outcome", "fine"], "Expected one of"),
+        (["export", "--output", "x.csv", "--reason", REASON, "--from", "yesterday"], "Expected a time"),
+        (["export", "--output", "/nowhere/x.csv", "--reason", REASON], "cannot be written"),
+        (["replay", str(uuid.uuid4()), "--reason", REASON], "no turn"),
+        (["replay", "x", "--reason", REASON], "is not an id"),
+        (["erase", "--subject", "nobody-at-all", "--reason", REASON, "--yes"], "no user or pseudonym"),
+        (["hold", "place", "--reason", REASON], "needs the id of a session"),
+        (["hold", "place", str(uuid.uuid4()), "--reason", REASON], "no such conversation"),
+        (["hold", "release", str(uuid.uuid4()), "--reason", REASON], "under no legal hold"),
+        (["seal", "now"], "unrecognized"),
+        ([], "TASK"),
+    ],
+)
+def test_bad_input_says_what_to_do(db: None, arguments: list[str], told: str) -> None:
+    before = Event.objects.count()
+    with pytest.raises(CommandError, match=told):
+        audit(*arguments)
+    assert Event.objects.count() == before
+
+
+def test_hold_place_list_release(asked: Turn) -> None:
+    assert "1 of its turns" in audit("hold", "place", str(asked.session_id), "--reason", REASON)
+    assert str(asked.session_id) in audit("hold", "list")
+    with pytest.raises(CommandError, match="already"):
+        audit("hold", "place", str(asked.session_id), "--reason", REASON)
+    assert "held no more" in audit("hold", "release", str(asked.session_id), "--reason", REASON)
+    assert audit("hold", "list") == ""
+    assert LegalHold.objects.get().released_at
+
+
+def test_erase_asks_first(asked: Turn, owner: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The terminal's.
+    monkeypatch.setattr("builtins.input", lambda prompt: "n")
+    with pytest.raises(CommandError, match="Nothing was erased"):
+        audit("erase", "--subject", owner.user.username, "--reason", REASON)
+    assert TurnContent.objects.exists()
+    assert "1 conversations, 1 turns, 1 keys" in audit(
+        "erase", "--subject", owner.user.username, "--reason", REASON, "--yes"
+    )
+    assert not TurnContent.objects.exists()
+    assert not SubjectAlias.objects.filter(user=owner.user).exists()
+    problem_of(owner.get(f"/chat/sessions/{asked.session_id}"), 404)
