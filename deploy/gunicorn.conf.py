@@ -63,7 +63,8 @@ def child_exit(server, worker):
 
 def post_worker_init(worker):
     """From SIGTERM on /readyz says 503, while the requests at hand are finished."""
-    from django.db import DatabaseError, InterfaceError, connection
+    from django import db
+    from django.db import connection
 
     from chat.streaming.sweeper import sweeper_start
     from knowledge.retrieval import search
@@ -71,7 +72,7 @@ def post_worker_init(worker):
 
     # The index is read at its first use, which takes a second or two; no caller should wait for that. Without a
     # database the worker starts all the same: /readyz says what is wrong.
-    with contextlib.suppress(DatabaseError, InterfaceError):
+    with contextlib.suppress(db.Error):
         search("warm up")
     connection.close()
     sweeper_start()

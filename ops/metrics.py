@@ -3,8 +3,8 @@
 import os
 from collections.abc import Iterator
 
+from django import db
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -28,7 +28,7 @@ class _AtScrape(Collector):
         )
         try:
             overdue = TurnContent.objects.filter(expires_at__lt=timezone.now()).count()
-        except (DatabaseError, InterfaceError):
+        except db.Error:
             # A scrape goes on without it: that the database is away is told by other metrics.
             return
         yield GaugeMetricFamily("onesource_content_overdue_rows", "Contents past their retention", value=overdue)

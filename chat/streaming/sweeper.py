@@ -10,7 +10,8 @@ import uuid
 from datetime import datetime
 
 import structlog
-from django.db import DatabaseError, InterfaceError, connection
+from django import db
+from django.db import connection
 
 from chat.idempotency import claims_beat, claims_purge
 from chat.services import sessions_erase_hot
@@ -41,7 +42,7 @@ def _sweep_forever() -> None:
             if time.monotonic() >= purge_at:
                 purge_at = time.monotonic() + PURGE_SECONDS
                 claims_purge()
-        except (DatabaseError, InterfaceError) as error:
+        except db.Error as error:
             log.warning("streams.sweep_failed", cause=type(error).__name__)
         except Exception as error:
             log.error("streams.sweep_failed", exc_info=error)
