@@ -1,6 +1,5 @@
 """`gunicorn -c deploy/gunicorn.conf.py onesource.wsgi`; WEB_WORKERS, WEB_THREADS and WORKER_CLASS adjust it."""
 
-import contextlib
 import os
 import pathlib
 import signal
@@ -62,19 +61,12 @@ def child_exit(server, worker):
 
 
 def post_worker_init(worker):
-    """From SIGTERM on /readyz says 503, while the requests at hand are finished."""
-    from django import db
-    from django.db import connection
-
+    """A worker accepts when it is warm. From SIGTERM on /readyz says 503, while the requests at hand are finished."""
     from chat.streaming.sweeper import sweeper_start
-    from knowledge.retrieval import search
     from ops.health import draining
+    from ops.warming import worker_warm
 
-    # The index is read at its first use, which takes a second or two; no caller should wait for that. Without a
-    # database the worker starts all the same: /readyz says what is wrong.
-    with contextlib.suppress(db.Error):
-        search("warm up")
-    connection.close()
+    worker_warm()
     sweeper_start()
 
     stop = signal.getsignal(signal.SIGTERM)
