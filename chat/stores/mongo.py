@@ -19,6 +19,7 @@ from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError, Serve
 from chat.breakers import Breaker, BreakerOpen
 from chat.stores.base import ConversationStore, Message, StoreAway
 from chat.stores.sealing import message_seal, messages_open
+from chat.stores.waiting import waiting
 
 T = TypeVar("T")
 Document = dict[str, Any]
@@ -199,7 +200,8 @@ class MongoStore(ConversationStore):
 
     def _run(self, act: Callable[[Collection[Document]], T], seconds: float | None = None) -> T:
         try:
-            with BREAKER.guarding(), pymongo.timeout(seconds or settings.MONGO_TIMEOUT_MS / 1000):
+            most = seconds or settings.MONGO_TIMEOUT_MS / 1000
+            with waiting(self.name, most) as limit, BREAKER.guarding(), pymongo.timeout(limit):
                 return act(connected().messages())
         except (BreakerOpen, *FAILURES) as error:
             raise StoreAway(type(error).__name__) from error
