@@ -14,11 +14,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from tests.environment import ROOT
 from tests.load import CLIENTS, Figures, Kept, Load, figures, kept
@@ -26,6 +27,7 @@ from tests.model_server import MODEL, ModelServer
 from tests.services.gunicorn import Gunicorn, gunicorn_start
 from tests.services.mongo import MongoServer, mongo_start
 from tests.services.postgres import PostgresServer, postgres_start
+from tests.services.process import ServiceFailed
 from tests.services.proxy import Proxy
 from tests.services.redis import RedisServer, redis_start
 
@@ -39,6 +41,7 @@ SLOWER_SECONDS, CONTEXT_SHARE, SHARE_5XX = 0.3, 0.999, 0.003
 # message as measured, 36 ms with a thousand of them, and two queries a turn.
 RATE, MONGO_RATE = 3.0, 1.0
 KILL_SECONDS = 5.0
+READY_SECONDS = 10.0
 NOTES = f"""
 p95, worst: of answered requests, before the fault and once the breaker is open ({BREAKER_SECONDS:g} s into it).
 Target: worst <= healthy p95 + {SLOWER_SECONDS * 1000:.0f} ms.
@@ -47,7 +50,7 @@ cut: requests whose connection broke with their worker. They are sent again unde
 is a request of its own here, since the claim of a dead worker is held for up to 20 s. One worker of two is killed every
 {KILL_SECONDS:g} s: a worker takes up to 2 s to start, and the other serves meanwhile.
 busy: processor time that this machine gave to anyone during the fault, of all it has. Near 100 % it measures queues.
-ready: what /readyz says in the end, without a restart.
+ready: what /readyz says of both workers, without a restart, {RECOVERY_SECONDS + READY_SECONDS:g} s later at the latest.
 """
 RECORDED = """
 import json, sys
@@ -91,10 +94,14 @@ class Stage:
         print(json.dumps(values), file=self.switching.stdin, flush=True)
         assert self.switching.stdout.readline().strip() == "set"
 
-    def readiness(self) -> str:
-        """The worst that the workers say: whichever is asked, each is among so many."""
-        told = {str(self.server.get("/readyz", token="").json()["status"]) for _ in range(8)}
-        return min(told, key=["not_ready", "degraded", "ready"].index)
+    def readiness(self, seconds: float) -> str:
+        """The worst that the workers say, of which each is among so many asked, when they have had `seconds`."""
+        until = time.monotonic() + seconds
+        while True:
+            told = {str(self.server.get("/readyz", token="").json()["status"]) for _ in range(8)}
+            if told == {"ready"} or time.monotonic() > until:
+                return min(told, key=["not_ready", "degraded", "ready"].index)
+            time.sleep(0.2)
 
 
 @contextmanager
@@ -126,11 +133,9 @@ def staged() -> Iterator[Stage]:
             database_url=postgres.database_create(),
         )
         stack.callback(server.stop)
-        command = [sys.executable, "-c", SWITCHING]
-        pipe = subprocess.PIPE
-        switching = stack.enter_context(
-            subprocess.Popen(command, cwd=ROOT, env=server.env, stdin=pipe, stdout=pipe, text=True)
-        )
+        command, pipe = [sys.executable, "-c", SWITCHING], subprocess.PIPE
+        popen = subprocess.Popen(command, cwd=ROOT, env=server.env, stdin=pipe, stdout=pipe, text=True)
+        switching = stack.enter_context(popen)
         yield Stage(postgres, redis, mongo, redis_network, mongo_network, model, server, switching)
 
 
@@ -158,12 +163,16 @@ def redis_flushed(stage: Stage, seconds: float) -> None:
 
 def redis_disk_full(stage: Stage, seconds: float) -> None:
     """A limit on the size of files stands in for the disk: Redis then refuses writes (MISCONF) and goes on reading."""
+    until = time.monotonic() + seconds
     with Redis(port=stage.redis.port) as client:
-        client.config_set("appendfsync", "always")
+        # With appendfsync=always it would end itself.
+        client.config_set("appendfsync", "everysec")
         client.config_set("appendonly", "yes")
-        time.sleep(0.5)
         resource.prlimit(stage.redis.process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-        time.sleep(seconds)
+        time.sleep(max(0.0, until - time.monotonic() - 0.1))
+        with suppress(ResponseError):
+            client.set("refused", "no")
+            raise ServiceFailed("Redis took a write with its disk full")
         resource.prlimit(
             stage.redis.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         )
@@ -300,8 +309,10 @@ def measure(
     recovery_seconds: float = RECOVERY_SECONDS,
 ) -> Row:
     primary, fault, rate = FAULTS[name]
-    # What earlier faults left would slow this one.
+    # What earlier faults left would slow this one: messages, and a log of Redis's that each write waits for.
     stage.mongo.flush()
+    with Redis(port=stage.redis.port) as client:
+        client.config_set("appendonly", "no")
     stage.flag(CONV_STORE_PRIMARY=primary)
     with Load(stage.server, rate=rate) as load:
         time.sleep(1)
@@ -313,7 +324,7 @@ def measure(
         mended = time.monotonic()
         busy = (processors_used() - processors) / (mended - broken) / (os.cpu_count() or 1)
         time.sleep(recovery_seconds)
-    readiness = stage.readiness()
+    readiness = stage.readiness(READY_SECONDS)
     return Row(
         name,
         figures(load.asked, began, broken),
@@ -374,8 +385,8 @@ def main() -> int:
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     missed = 0
+    print(FORM.format(*HEAD))
     with staged() as stage:
-        print(FORM.format(*HEAD))
         for name in options.only:
             row = measure(stage, name, seconds=options.seconds, healthy_seconds=options.healthy)
             print(FORM.format(*cells(row)), flush=True)
