@@ -24,6 +24,7 @@ from chat.pipeline.unified import unified_draft
 from chat.recording import retention, turn_record
 from chat.selectors import session_for
 from chat.stores.conversation import History, history_delete, history_load
+from chat.stores.waiting import TurnWaits, shared
 from chat.streaming.buffer import buffer_delete
 from flags.snapshot import Snapshot, Subject
 from onesource.errors import NotFound
@@ -52,7 +53,9 @@ def turn_prepare(
     """Raises NotFound for a session that is a stranger's or was deleted."""
     started = time.perf_counter()
     session = session_for(subject.ref, session_id) if session_id else None
-    history = _history(session, flags)
+    waits = TurnWaits()
+    with shared(waits):
+        history = _history(session, flags)
     turn = TurnInput(
         turn_id=uuid.uuid4(),
         session_id=session_id or uuid.uuid4(),
@@ -61,6 +64,7 @@ def turn_prepare(
         history=history.messages,
         flags=flags,
         subject=subject,
+        waits=waits,
     )
     structlog.contextvars.bind_contextvars(turn_id=str(turn.turn_id))
     return Prepared(turn, history.outcome, started)

@@ -1,6 +1,5 @@
 """`gunicorn -c deploy/gunicorn.conf.py onesource.wsgi`; WEB_WORKERS, WEB_THREADS and WORKER_CLASS adjust it."""
 
-import contextlib
 import os
 import pathlib
 import signal
@@ -78,19 +77,13 @@ def child_exit(server, worker):
 
 
 def post_worker_init(worker):
-    """From SIGTERM on /readyz says 503, while the requests at hand are finished."""
-    from django.db import DatabaseError, InterfaceError, connection
-
+    """A worker accepts when it is warm. From SIGTERM on /readyz says 503, while the requests at hand are finished."""
     from chat.streaming.sweeper import sweeper_start
-    from knowledge.retrieval import search
     from ops.configuration import configuration_record_start
     from ops.health import draining
+    from ops.warming import worker_warm
 
-    # The index is read at its first use, which takes a second or two; no caller should wait for that. Without a
-    # database the worker starts all the same: /readyz says what is wrong.
-    with contextlib.suppress(DatabaseError, InterfaceError):
-        search("warm up")
-    connection.close()
+    worker_warm()
     sweeper_start()
     if worker.records_configuration:
         configuration_record_start("web")

@@ -3,8 +3,8 @@
 import os
 from collections.abc import Iterator
 
+from django import db
 from django.conf import settings
-from django.db import Error
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -32,7 +32,7 @@ class _AtScrape(Collector):
         try:
             overdue = contents_overdue()
             waiting = unsealed(UNSEALED_LIMIT)
-        except Error:
+        except db.Error:
             # A scrape goes on without it: that the database is away is told by other metrics.
             return
         yield GaugeMetricFamily(

@@ -9,6 +9,7 @@ from chat.guard import CODES, Class, Guarded
 from chat.pipeline.sink import BlockSink
 from chat.providers import Completion
 from chat.stores.base import Message
+from chat.stores.waiting import TurnWaits
 from flags.snapshot import Snapshot, Subject
 from knowledge.references import Mark
 from knowledge.retrieval import Found
@@ -40,6 +41,7 @@ class TurnInput:
     passages: Sequence[Found] | None = None
     # Of a stream that another process began: the arms of that moment.
     begun_arms: Mapping[str, bool] | None = None
+    waits: TurnWaits = field(default_factory=TurnWaits, compare=False)
 
     @property
     def enhanced(self) -> bool:
