@@ -4,7 +4,8 @@ import threading
 import time
 
 import structlog
-from django.db import DatabaseError, InterfaceError, transaction
+from django import db
+from django.db import transaction
 from prometheus_client import Counter
 
 from audit import actions
@@ -70,7 +71,7 @@ def refusal_record(*, cause: str, token: str, user_id: int | None = None) -> Non
             for_ref = subject_ref_held(user_id) if user_id else ""
             facts = {"cause": cause, "token": token, "for_ref": for_ref, "suppressed": suppressed}
             event_record(kind=actions.TOKEN_REFUSED, stream="auth", actor_ref="", facts=facts)
-    except (DatabaseError, InterfaceError) as error:
+    except db.Error as error:
         ALLOWANCE.give_back(suppressed)
         UNRECORDED.labels("failed").inc()
         log.error("token.refusal_unrecorded", cause=type(error).__name__)

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 import django
 import structlog
+from django import db
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import connection
 
 from audit import actions, content
 from audit.canonical import canonical_json
@@ -81,7 +82,7 @@ def _record_until_done(process: str) -> None:
     while True:
         try:
             configuration_record(process)
-        except (DatabaseError, InterfaceError) as error:
+        except db.Error as error:
             log.warning("configuration.unrecorded", cause=type(error).__name__, retry_seconds=pause)
         else:
             return

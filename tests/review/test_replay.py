@@ -14,9 +14,10 @@ from review.replaying import Replay, turn_replay
 from tests.cast import Member
 from tests.chat.asking import converse
 from tests.model_server import ModelServer
-from tests.review.turns import QUESTION, REASON
+from tests.review.turns import REASON
 
 pytestmark = pytest.mark.django_db
+QUESTIONS = ("Which gaps are allowed between the balusters of a balcony?", "And its minimum height?")
 
 
 def replay(turn_id: Any, reason: str = REASON) -> Replay:
@@ -28,7 +29,7 @@ def differing(found: Replay) -> list[str]:
 
 
 def test_a_follow_up_comes_out_the_same_with_its_history(owner: Member) -> None:
-    _, second = converse(owner, QUESTION, "And in a school?")
+    _, second = converse(owner, *QUESTIONS)
     found = replay(second["meta"]["turn_id"])
     assert (found.same, found.caveats, found.text_diff) == (True, [], [])
     # Without its history it is another question.
@@ -39,7 +40,7 @@ def test_a_follow_up_comes_out_the_same_with_its_history(owner: Member) -> None:
 
 
 def test_a_replay_is_on_record_and_leaves_nothing_else(owner: Member) -> None:
-    first, _ = converse(owner, QUESTION, "And in a school?")
+    first, _ = converse(owner, *QUESTIONS)
     turns = Turn.objects.count()
     replay(first["meta"]["turn_id"])
     event = Event.objects.get(kind="turn.replayed")
@@ -66,7 +67,7 @@ def test_the_flags_are_those_of_then(asked: Turn, flag: Any) -> None:
 
 
 def test_an_edited_or_missing_passage_is_named(owner: Member) -> None:
-    first, _ = converse(owner, QUESTION, "And in a school?")
+    first, _ = converse(owner, *QUESTIONS)
     turn_id = first["meta"]["turn_id"]
     (key,) = json.loads(bytes(Event.objects.get(uid=Turn.objects.get(pk=turn_id).event_uid).body))["facts"]["passages"]
     Passage.objects.filter(key=key).update(text="Something else.")
@@ -77,7 +78,7 @@ def test_an_edited_or_missing_passage_is_named(owner: Member) -> None:
 
 def test_another_answer_of_the_model_is_shown(owner: Member, openai_configured: ModelServer) -> None:
     openai_configured.reply("good")
-    first, _ = converse(owner, QUESTION, "And in a school?")
+    first, _ = converse(owner, *QUESTIONS)
     assert replay(first["meta"]["turn_id"]).same
     openai_configured.reply("prose")
     found = replay(first["meta"]["turn_id"])
@@ -87,7 +88,7 @@ def test_another_answer_of_the_model_is_shown(owner: Member, openai_configured: 
 
 def test_the_guard_is_run_over_the_recorded_reply(owner: Member, openai_configured: ModelServer) -> None:
     openai_configured.reply("prose")
-    first, _ = converse(owner, QUESTION, "And in a school?")
+    first, _ = converse(owner, *QUESTIONS)
     found = replay(first["meta"]["turn_id"])
     (guarded,) = [one for one in found.compared if one.name.startswith("guard")]
     assert (guarded.recorded, guarded.same) == ("this answer", True)
