@@ -69,7 +69,7 @@ def test_the_flags_are_those_of_then(asked: Turn, flag: Any) -> None:
 def test_an_edited_or_missing_passage_is_named(owner: Member) -> None:
     first, _ = converse(owner, *QUESTIONS)
     turn_id = first["meta"]["turn_id"]
-    (key,) = json.loads(bytes(Event.objects.get(uid=Turn.objects.get(pk=turn_id).event_uid).body))["facts"]["passages"]
+    key, *_ = json.loads(bytes(Event.objects.get(uid=Turn.objects.get(pk=turn_id).event_uid).body))["facts"]["passages"]
     Passage.objects.filter(key=key).update(text="Something else.")
     assert replay(turn_id).caveats == [f"The passage {key} was edited since."]
     Passage.objects.filter(key=key).delete()
