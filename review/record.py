@@ -1,10 +1,10 @@
 """What the record says of a turn, for a person to read; nothing is taken for granted, for it may be tampered with."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from chat.guard import CODES
-from chat.models import Turn
 from chat.recording import FACTS_REFERENCES
 
 CLASSES = {
@@ -17,6 +17,10 @@ CLASSES = {
 }
 # Columns of a turn that its event has under the same name.
 SAME = ("endpoint", "pipeline", "track", "outcome", "provider", "model", "total_us", "provider_us", "first_token_us")
+TURN_COLUMNS = (
+    "pk", "session_id", "seq", "references", "repair_codes", "prompt_tokens", "completion_tokens", "event_uid",
+    "created_at", *SAME,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +70,25 @@ def value_text(value: Any) -> str:
     return "none" if value in (None, "", [], {}) else str(value)
 
 
-def differences(turn: Turn, facts: dict[str, Any]) -> list[str]:
-    """What the turn's row says otherwise than its event: the row is a copy that anybody with the database can edit."""
+def differences(turn: Mapping[str, Any], facts: dict[str, Any]) -> list[str]:
+    """What the turn's row (TURN_COLUMNS) says otherwise than its event: the row is a copy that anybody with the
+    database can edit."""
     shown = {
-        "turn_id": str(turn.pk),
-        "session_id": str(turn.session_id),
-        "turn": turn.seq,
-        "references": [f"{m['text']}{'' if m['known'] else ' (unknown)'}" for m in turn.references[:FACTS_REFERENCES]],
-        "repair codes": turn.repair_codes,
-        "tokens": {"prompt": turn.prompt_tokens, "completion": turn.completion_tokens},
-        **{name: getattr(turn, name) for name in SAME},
+        "turn_id": str(turn["pk"]),
+        "session_id": str(turn["session_id"]),
+        "turn": turn["seq"],
+        "references": [_cited(mark) for mark in _dicts(turn["references"])[:FACTS_REFERENCES]],
+        "repair codes": turn["repair_codes"],
+        "tokens": {"prompt": turn["prompt_tokens"], "completion": turn["completion_tokens"]},
+        **{name: turn[name] for name in SAME},
     }
-    recorded = {**facts, "repair codes": sorted({repair.code for repair in repairs(facts)})}
+    codes = {str(event.get("code", "")) for event in _dicts(_dict(facts, "guard").get("events"))}
+    recorded = {**facts, "repair codes": sorted(codes)}
     return [name for name, value in shown.items() if recorded.get(name) != value]
+
+
+def _cited(mark: dict[str, Any]) -> str:
+    return f"{mark.get('text')}{'' if mark.get('known') else ' (unknown)'}"
 
 
 def lines(value: Any, path: str = "") -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from chat.models import Turn
 from onesource.errors import Conflict, NotFound
 from review.filters import EventFilters, TurnFilters
 from review.paging import Keyset, Page, page_read
-from review.record import differences
+from review.record import TURN_COLUMNS, differences
 
 TURNS = Keyset("created_at", uuid.UUID)
 EVENTS = Keyset("at", int)
@@ -112,7 +112,8 @@ def turn_checks(turn: Turn) -> list[Check]:
     event = event_of(turn)
     if event is None:
         return [Check("Record", False, EVENT_TAKEN)]
-    differing = differences(turn, facts_of(event))
+    (row,) = Turn.objects.filter(pk=turn.pk).values(*TURN_COLUMNS)
+    differing = differences(row, facts_of(event))
     told = f"Not as recorded: {', '.join(differing)}." if differing else "The facts shown are those of the record."
     return [*event_checks(event), Check("Facts", not differing, told)]
 

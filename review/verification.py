@@ -12,22 +12,9 @@ from audit.models import Event
 from audit.rows import Row
 from audit.verification import Finding, Progress, Report, log_verify
 from chat.models import Session, Turn
+from review.record import TURN_COLUMNS, differences
 
 RECORDED = (actions.TURN_COMPLETED, actions.TURN_ABORTED)
-# Columns of the facts, and where the event has the same.
-FACTS = {
-    "seq": "turn",
-    "endpoint": "endpoint",
-    "pipeline": "pipeline",
-    "track": "track",
-    "outcome": "outcome",
-    "provider": "provider",
-    "model": "model",
-    "total_us": "total_us",
-    "provider_us": "provider_us",
-}
-
-COLUMNS = ("session_id", "event_uid", "created_at", *FACTS)
 
 
 def trail_verify(*, progress: Progress | None = None) -> Report:
@@ -40,20 +27,19 @@ def trail_verify(*, progress: Progress | None = None) -> Report:
 
 def turns_compare(rows: Sequence[tuple[Row, dict[str, Any]]]) -> Iterator[Finding]:
     """Every recorded turn against the facts that pages and metrics are made from."""
-    recorded = {str(body["facts"].get("turn_id")): (row, body) for row, body in rows if row.kind in RECORDED}
-    columns = Turn.objects.filter(pk__in=_among(list(recorded))).values_list("pk", *COLUMNS)
-    found = {str(pk): (str(session_id), *rest) for pk, session_id, *rest in columns}
-    for turn_id, (row, body) in recorded.items():
-        stored = found.get(turn_id)
-        facts = body["facts"]
-        told = (facts.get("session_id"), row.uid, row.at, *map(facts.get, FACTS.values()))
-        if stored is None:
+    recorded = {str(body["facts"].get("turn_id")): (row, body["facts"]) for row, body in rows if row.kind in RECORDED}
+    turns = Turn.objects.filter(pk__in=_among(list(recorded))).values(*TURN_COLUMNS)
+    found = {str(turn["pk"]): turn for turn in turns}
+    for turn_id, (row, facts) in recorded.items():
+        turn = found.get(turn_id)
+        if turn is None:
             yield Finding("turn_deleted", f"turn {turn_id}", f"event {row.uid} records it, and its facts are gone")
-        elif stored != told:
-            for name, in_column, in_body in zip(COLUMNS, stored, told, strict=True):
-                if in_column != in_body:
-                    detail = f"{name} is {in_column!r}; event {row.uid} recorded {in_body!r}"
-                    yield Finding("turn_edited", f"turn {turn_id}", detail)
+            continue
+        differing = differences(turn, facts)
+        differing += [name for name, value in (("event_uid", row.uid), ("created_at", row.at)) if turn[name] != value]
+        if differing:
+            detail = f"not as event {row.uid} recorded it: {', '.join(differing)}"
+            yield Finding("turn_edited", f"turn {turn_id}", detail)
 
 
 def _among(ids: list[Any]) -> Any:

@@ -61,6 +61,16 @@ def test_verify_as_json(asked: Turn) -> None:
     assert report["findings"][0]["where"] == f"turn {asked.pk}"
 
 
+@pytest.mark.parametrize("value", ["{}", "[1]", '[{"text": 3}]', "null"])
+def test_garbage_in_a_turns_columns_is_named(asked: Turn, value: str) -> None:
+    log_seal()
+    tamper('UPDATE chat_turn SET "references" = %s', value)
+    out = io.StringIO()
+    with pytest.raises(SystemExit):
+        call_command("audit", "verify", stdout=out)
+    assert f"turn_edited          turn {asked.pk}" in out.getvalue()
+
+
 def test_facts_without_an_event_and_events_without_facts_are_named(asked: Turn) -> None:
     log_seal()
     tamper("UPDATE chat_turn SET event_uid = session_id")
