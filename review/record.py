@@ -77,7 +77,7 @@ def differences(turn: Mapping[str, Any], facts: dict[str, Any]) -> list[str]:
         "turn_id": str(turn["pk"]),
         "session_id": str(turn["session_id"]),
         "turn": turn["seq"],
-        "references": [_cited(mark) for mark in _dicts(turn["references"])[:FACTS_REFERENCES]],
+        "references": _cited(turn["references"]),
         "repair codes": turn["repair_codes"],
         "tokens": {"prompt": turn["prompt_tokens"], "completion": turn["completion_tokens"]},
         **{name: turn[name] for name in SAME},
@@ -87,8 +87,13 @@ def differences(turn: Mapping[str, Any], facts: dict[str, Any]) -> list[str]:
     return [name for name, value in shown.items() if recorded.get(name) != value]
 
 
-def _cited(mark: dict[str, Any]) -> str:
-    return f"{mark.get('text')}{'' if mark.get('known') else ' (unknown)'}"
+def _cited(references: Any) -> Any:
+    """As an event names them; what is no list of references stays as it is, and so differs."""
+    if not isinstance(references, list) or not all(isinstance(mark, dict) for mark in references):
+        return repr(references)
+    return [
+        f"{mark.get('text')}{'' if mark.get('known') else ' (unknown)'}" for mark in references[:FACTS_REFERENCES]
+    ]
 
 
 def lines(value: Any, path: str = "") -> list[tuple[str, str]]:
