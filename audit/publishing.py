@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 LATEST = "latest.txt"
 WEBHOOK_SECONDS = 5.0
 NOTE_BYTES = 10_000
+# Of the directory: a clock that was wrong once may have made a day that sorts last.
+DAYS_READ, FILES_READ = 3, 3
 
 
 class LogForked(Exception):
@@ -38,8 +40,8 @@ def checkpoints_publish() -> None:
     newest = checkpoint_latest()
     if newest is None:
         return
-    published_check()
-    if settings.AUDIT_CHECKPOINT_DIR:
+    if settings.AUDIT_CHECKPOINT_DIR and not _holds(Path(settings.AUDIT_CHECKPOINT_DIR) / LATEST, newest.note):
+        published_check()
         try:
             _directory_publish(newest, Path(settings.AUDIT_CHECKPOINT_DIR))
         except OSError as error:
@@ -61,8 +63,9 @@ def published_check() -> None:
     if problem:
         log.error("audit.log_forked", size=published.size)
         raise LogForked(
-            f"{problem} Nothing is sealed. Put the right database back; or, if what it lost is lost for good, start a "
-            "new log by another AUDIT_LOG_ORIGIN."
+            f"{problem} Nothing is sealed. Put the right database back; or, if what it lost is lost for good, put the "
+            "present key (manage.py audit checkpoint --keys) into AUDIT_VERIFY_KEYS and start a new log by another "
+            "AUDIT_LOG_ORIGIN."
         )
 
 
@@ -81,16 +84,27 @@ def checkpoint_conflict(published: notes.Checkpoint) -> str:
 
 
 def published_latest() -> notes.Checkpoint | None:
-    """The last one in the directory under our origin and a trusted key; None without one."""
+    """The largest that can be read, under our origin and a trusted key, of latest.txt and the newest dated files.
+
+    latest.txt alone would not do: without it, or with an older one put in its place, a second history could begin.
+    """
     if not settings.AUDIT_CHECKPOINT_DIR:
         return None
-    path = Path(settings.AUDIT_CHECKPOINT_DIR) / LATEST
+    directory = Path(settings.AUDIT_CHECKPOINT_DIR)
+    found = [_published(directory / LATEST)]
+    for day in sorted(directory.glob("[0-9]*"), reverse=True)[:DAYS_READ]:
+        newest = sorted(day.glob("*.txt"), reverse=True)[:FILES_READ]
+        found += next(([read] for path in newest if (read := _published(path))), [])
+    return max(filter(None, found), key=lambda checkpoint: checkpoint.size, default=None)
+
+
+def _published(path: Path) -> notes.Checkpoint | None:
     try:
         found = checkpoint_read(path)
     except FileNotFoundError:
         return None
     except (OSError, NoteError) as error:
-        # Whoever can spoil the file must not be able to stop the sealing by it; verify names it.
+        # Whoever can spoil a file must not be able to stop the sealing by it; verify names it.
         _failed("directory", error)
         return None
     return found if found.origin == settings.AUDIT_LOG_ORIGIN else None
@@ -115,39 +129,58 @@ def published_files() -> Iterator[Path]:
 
 
 def _directory_publish(checkpoint: Checkpoint, directory: Path) -> None:
+    """Raises OSError, also when there is no directory: a share that is not mounted must not become a local folder."""
     path = directory / f"{checkpoint.at:%Y-%m-%d}" / f"{checkpoint.size:012}.txt"
-    if path.exists() and _holds(directory / LATEST, checkpoint.note):
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, checkpoint.note)
-    _write(directory / LATEST, checkpoint.note)
+    path.parent.mkdir(exist_ok=True)
+    if not _holds(path, checkpoint.note):
+        try:
+            _write(path, checkpoint.note, replace=False)
+        except FileExistsError as error:
+            # Spoilt: one of another history would have been found before. It stays for whoever looks into it.
+            _failed("directory", error)
+    _write(directory / LATEST, checkpoint.note, replace=True)
 
 
 def _holds(path: Path, text: str) -> bool:
     try:
         return path.read_text(encoding="utf-8") == text
-    except (FileNotFoundError, UnicodeDecodeError):
+    except (OSError, UnicodeDecodeError):
         return False
 
 
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all, also at a loss of power."""
+def _write(path: Path, text: str, *, replace: bool) -> None:
+    """Whole or not at all, also at a loss of power. Raises FileExistsError instead of replacing a dated file."""
     number, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+    made = Path(name)
     try:
         with os.fdopen(number, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
+        made.chmod(0o644)
+        if replace:
+            made.replace(path)
+        else:
+            _name(made, path)
+    finally:
+        made.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _name(made: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(made)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without links.
+        if path.exists():
+            raise FileExistsError(path) from None
+        made.replace(path)
 
 
 def _webhook_publish(checkpoint: Checkpoint, url: str) -> None:

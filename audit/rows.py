@@ -1,7 +1,6 @@
 """Whether a row of audit_event is what its body says: the body is the truth, the columns are projections of it."""
 
 import json
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,11 +16,14 @@ COLUMNS = ("v", "uid", "at", "kind", "stream", "stream_seq", "actor_ref")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row as it was read, with the place and the hash that the log has for it (None before sealing)."""
+    """A row as it was read, with the place and the hash that the log has for it (None before sealing).
+
+    `uid` and `at` are text as in a body, which is what they are compared with.
+    """
 
     pk: int
-    uid: uuid.UUID
-    at: datetime
+    uid: str
+    at: str
     kind: str
     stream: str
     stream_seq: int
@@ -30,6 +32,16 @@ class Row:
     leaf: bytes
     index: int | None = None
     sealed_hash: bytes | None = None
+
+
+def octets(value: Any) -> bytes:
+    """What a column of bytes holds; SQLite lets somebody put a text there."""
+    return value.encode() if isinstance(value, str) else bytes(value or b"")
+
+
+def time_text(at: datetime) -> str:
+    """As bodies have it: UTC, to the microsecond."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def body_read(body: bytes) -> dict[str, Any] | None:
@@ -53,8 +65,7 @@ def row_problems(row: Row, body: dict[str, Any] | None) -> Iterator[tuple[str, s
     if body is None:
         yield "body_edited", "the body is not JSON of an event"
         return
-    at = row.at.astimezone(UTC).isoformat(timespec="microseconds")
-    stored = (VERSION, str(row.uid), at, row.kind, row.stream, row.stream_seq, row.actor_ref)
+    stored = (VERSION, row.uid, row.at, row.kind, row.stream, row.stream_seq, row.actor_ref)
     told = tuple(map(body.get, KEYS))
     if stored == told:
         return

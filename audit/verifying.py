@@ -8,7 +8,7 @@ from audit.models import Event
 from audit.notes import NoteError
 from audit.proofs import NotSealedYet, proof_for
 from audit.publishing import checkpoint_conflict, published_latest
-from audit.rows import Row, body_read, row_problems
+from audit.rows import Row, body_read, octets, row_problems, time_text
 from audit.signing import verifiers
 from audit.tiles import TileError
 
@@ -24,14 +24,14 @@ class Check:
 
 def row_of(event: Event) -> Row:
     return Row(
-        event.pk, event.uid, event.at, event.kind, event.stream, event.stream_seq, event.actor_ref,
-        bytes(event.body), bytes(event.leaf),
+        event.pk, str(event.uid), time_text(event.at), event.kind, event.stream, event.stream_seq, event.actor_ref,
+        octets(event.body), octets(event.leaf),
     )  # fmt: skip
 
 
 def event_checks(event: Event) -> list[Check]:
     """The row, its place in the log, the signature over the log, and the last checkpoint that was published."""
-    body = bytes(event.body)
+    body = octets(event.body)
     problems = [sentence for _, sentence in row_problems(row_of(event), body_read(body))]
     row = Check("Record", not problems, "; ".join(problems) or "The row is what its body and its hash say.")
     return [row, *_log_checks(event)]
@@ -45,7 +45,7 @@ def _log_checks(event: Event) -> list[Check]:
         return [Check("Place in the log", False, "It has no place yet; the sealer gives one within seconds.")]
     except (TileError, ProofError) as error:
         return [Check("Place in the log", False, f"The log does not lead to it: {error}.")]
-    same = proof.leaf == bytes(event.leaf)
+    same = proof.leaf == octets(event.leaf)
     place = f"It is leaf {proof.index}; {len(proof.hashes)} hashes lead to the root of {proof.size} leaves."
     checks = [
         Check(

@@ -6,6 +6,7 @@ from typing import Any
 
 from chat.guard import CODES
 from chat.recording import FACTS_REFERENCES
+from flags.snapshot import COHORTS
 
 CLASSES = {
     "N": "noise around the answer",
@@ -19,7 +20,7 @@ CLASSES = {
 SAME = ("endpoint", "pipeline", "track", "outcome", "provider", "model", "total_us", "provider_us", "first_token_us")
 TURN_COLUMNS = (
     "pk", "session_id", "seq", "references", "repair_codes", "prompt_tokens", "completion_tokens", "event_uid",
-    "created_at", *SAME,
+    "created_at", "question_chars", "answer_chars", "context", "history_turns", "arms", "degraded", "repaired", *SAME,
 )  # fmt: skip
 
 
@@ -73,27 +74,49 @@ def value_text(value: Any) -> str:
 def differences(turn: Mapping[str, Any], facts: dict[str, Any]) -> list[str]:
     """What the turn's row (TURN_COLUMNS) says otherwise than its event: the row is a copy that anybody with the
     database can edit."""
+    guard, flags_then = _dict(facts, "guard"), _dict(facts, "flags")
+    arms = turn["arms"] or {}
+    recorded = {
+        **facts,
+        "repair codes": sorted({str(event.get("code", "")) for event in _dicts(guard.get("events"))}),
+        "repaired": guard.get("outcome") in ("repaired", "fallback"),
+        "question length": _dict(facts, "question").get("chars"),
+        "answer length": _dict(facts, "answer").get("chars"),
+        # Of a turn that was swept up the arms are those of its beginning, the flags those of its end.
+        "arms": arms if turn["outcome"] == "aborted" or turn["arms"] is None else _named(arms, flags_then),
+    }
     shown = {
         "turn_id": str(turn["pk"]),
         "session_id": str(turn["session_id"]),
         "turn": turn["seq"],
         "references": _cited(turn["references"]),
         "repair codes": turn["repair_codes"],
+        "repaired": turn["repaired"],
+        "question length": turn["question_chars"],
+        "answer length": turn["answer_chars"],
+        "context": {"outcome": turn["context"], "turns": turn["history_turns"]},
+        "arms": arms,
         "tokens": {"prompt": turn["prompt_tokens"], "completion": turn["completion_tokens"]},
         **{name: turn[name] for name in SAME},
     }
-    codes = {str(event.get("code", "")) for event in _dicts(_dict(facts, "guard").get("events"))}
-    recorded = {**facts, "repair codes": sorted(codes)}
-    return [name for name, value in shown.items() if recorded.get(name) != value]
+    differing = [name for name, value in shown.items() if recorded.get(name) != value]
+    if turn["outcome"] != "aborted" and turn["degraded"] != (turn["outcome"] == "degraded"):
+        differing.append("degraded")
+    return differing
+
+
+def _named(arms: Any, flags_then: dict[str, Any]) -> Any:
+    if not isinstance(arms, dict):
+        return None
+    # Which flags had cohorts then is not known; that there was none is not so either.
+    return {key: flags_then[key] for key in arms or COHORTS if key in flags_then}
 
 
 def _cited(references: Any) -> Any:
     """As an event names them; what is no list of references stays as it is, and so differs."""
     if not isinstance(references, list) or not all(isinstance(mark, dict) for mark in references):
         return repr(references)
-    return [
-        f"{mark.get('text')}{'' if mark.get('known') else ' (unknown)'}" for mark in references[:FACTS_REFERENCES]
-    ]
+    return [f"{mark.get('text')}{'' if mark.get('known') else ' (unknown)'}" for mark in references[:FACTS_REFERENCES]]
 
 
 def lines(value: Any, path: str = "") -> list[tuple[str, str]]:

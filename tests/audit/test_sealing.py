@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -257,6 +258,62 @@ def test_another_history_of_the_same_length_is_not_sealed_on(db, directory, sett
     assert log_seal() == 2
     checkpoints_publish()
     assert (directory / "latest.txt").read_text() == Checkpoint.objects.order_by("-size")[0].note
+
+
+@pytest.mark.parametrize("harm", ["removed", "spoilt", "older"])
+def test_without_a_good_latest_file_the_dated_ones_tell(db, directory, harm):
+    log_seal()
+    checkpoints_publish()
+    old, older = Checkpoint.objects.get(), (directory / "latest.txt").read_text()
+    record(5)
+    log_seal()
+    checkpoints_publish()
+    newest = Checkpoint.objects.order_by("-size").first()
+    dated = directory / f"{newest.at:%Y-%m-%d}" / f"{newest.size:012}.txt"
+    published = dated.read_text()
+    roll_back(old.size)
+    if harm == "removed":
+        (directory / "latest.txt").unlink()
+    else:
+        (directory / "latest.txt").write_text(older if harm == "older" else "x")
+    record(5)
+    with pytest.raises(LogForked):
+        log_seal()
+    with suppress(LogForked):
+        checkpoints_publish()
+    assert dated.read_text() == published
+
+
+def test_a_dated_file_is_never_replaced(db, directory):
+    record()
+    log_seal()
+    newest = Checkpoint.objects.get()
+    dated = directory / f"{newest.at:%Y-%m-%d}" / f"{newest.size:012}.txt"
+    dated.parent.mkdir()
+    dated.write_text("somebody was here")
+    checkpoints_publish()
+    assert dated.read_text() == "somebody was here"
+    assert (directory / "latest.txt").read_text() == newest.note
+
+
+def test_a_directory_that_is_not_mounted_is_not_made(db, settings, tmp_path):
+    settings.AUDIT_CHECKPOINT_DIR = str(tmp_path / "share" / "checkpoints")
+    record()
+    log_seal()
+    checkpoints_publish()
+    assert not (tmp_path / "share").exists()
+
+
+def test_an_id_far_above_hides_nothing_below_it(db, monkeypatch):
+    monkeypatch.setattr(sealing, "SETTLED_AFTER", timedelta(seconds=-60))
+    (event,) = record()
+    event.pk, event.uid, event.stream_seq = 9 * 10**18, "0" * 32, 99
+    event.save(force_insert=True)
+    log_seal()
+    assert missed_floor() is None
+    if connection.vendor == "postgresql":
+        record()
+        assert unsealed().events == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"nonsense\n", b"x" * 20_000])

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from audit import actions, notes
+from audit import actions, notes, verification
 from audit.canonical import canonical_json
 from audit.merkle import leaf_hash
 from audit.models import Checkpoint, Event, Leaf, Stream, Tile
@@ -265,3 +265,85 @@ def test_garbage_in_a_body_is_named_and_ends_nothing(trail, body):
     tamper("UPDATE audit_event SET body = %s, leaf = %s WHERE id = %s", body, leaf_hash(body), trail[100].pk)
     assert found() >= {"body_edited"}
     assert Leaf.objects.count() == log_verify().events
+
+
+# Rows that somebody with the product's own rights can add, or an owner can spoil: named, and never the end of it.
+
+GARBAGE = {
+    "uid": ["zzz"],
+    "at": ["garbage", "0001-01-01 00:00:00", "infinity"],
+    "stream_seq": ["abc", 10**12],
+    "kind": [""],
+    "leaf": ["text", b"short", b""],
+    "body": ["text", '{"facts": {}}'],
+}
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [(column, value) for column, values in GARBAGE.items() for value in values]
+)
+def test_garbage_in_a_column_is_named(trail, column, value):
+    if connection.vendor == "postgresql" and value in ("zzz", "garbage", "abc"):
+        pytest.skip("of another type than the column, which PostgreSQL does not take")
+    tamper(f"UPDATE audit_event SET {column} = %s WHERE id = %s", value, trail[100].pk)
+    codes = found()
+    assert codes & {"column_edited", "leaf_edited", "body_edited"}
+    assert "trigger" not in codes
+
+
+@pytest.mark.parametrize("value", ["text", b"", b"x" * 33])
+@pytest.mark.parametrize(
+    ("table", "column"), [("audit_leaf", "hash"), ("audit_checkpoint", "root"), ("audit_tile", "hashes")]
+)
+def test_garbage_in_the_log_is_named(trail, table, column, value):
+    tamper(f"UPDATE {table} SET {column} = %s", value)
+    assert found() & {"leaf_edited", "checkpoint_forged", "tile_differs"}
+
+
+@pytest.mark.parametrize("note", [b"\xff\xfe", "", "no note"])
+def test_a_note_that_is_none_is_named(trail, note):
+    if connection.vendor == "postgresql" and isinstance(note, bytes):
+        pytest.skip("a text column takes no bytes there")
+    tamper("UPDATE audit_checkpoint SET note = %s", note)
+    assert found() == {"checkpoint_forged"}
+
+
+def test_a_leaf_that_is_no_hash_does_not_stop_the_sealing(trail):
+    event = trail[0]
+    row = {name: getattr(event, name) for name in ("at", "kind", "stream", "actor_ref", "body")}
+    Event.objects.create(**row, stream_seq=5000, leaf=b"no hash")
+    event_record(kind=actions.LOGIN_SUCCEEDED, stream="auth", actor_ref="", facts={})
+    assert log_seal() == 1
+    assert "leaf_edited" in found()
+
+
+def test_events_sealed_while_it_is_verified_are_no_gap(trail, monkeypatch):
+    """In neither of two reads: sealed after the leaves were read, before the events without one were."""
+    read = verification._Verification._unsealed_walk
+
+    def sealed_first(self):
+        log_seal()
+        read(self)
+
+    monkeypatch.setattr(verification._Verification, "_unsealed_walk", sealed_first)
+    for _ in range(300):
+        event_record(kind=actions.LOGIN_SUCCEEDED, stream="s0", actor_ref="", facts={})
+    assert log_verify().findings == []
+
+
+def test_checkpoints_of_another_log_are_noticed_and_not_held_against_this_one(trail, settings):
+    """After the way out of a fork: a new log over the same events."""
+    settings.AUDIT_VERIFY_KEYS = [signer().vkey]
+    settings.AUDIT_LOG_ORIGIN = "onesource/audit/2"
+    event_record(kind=actions.LOGIN_SUCCEEDED, stream="s0", actor_ref="", facts={})
+    log_seal()
+    report = log_verify()
+    assert report.ok
+    assert {finding.code for finding in report.findings} == {"other_log"}
+
+
+def test_an_emptied_or_missing_directory_is_named(trail, settings, tmp_path):
+    settings.AUDIT_CHECKPOINT_DIR = str(tmp_path / "elsewhere")
+    assert found() == {"published_missing"}
+    (tmp_path / "elsewhere").mkdir()
+    assert found() == {"published_missing"}

@@ -149,10 +149,11 @@ class _Turn:
             "provider": "openai", "model": self.model, "template": "unified-1", "enforced": True,
             "stop_reason": "stop", "passages": [f"passage-{n}" for n in range(6)],
             "references": [mark["text"] for mark in self.references], "context": {"outcome": "hit", "turns": 3},
-            "guard": {"outcome": "clean", "events": []}, "flags": {"epoch": 7, **self.arms},
+            "guard": {"outcome": "repaired" if self.codes else "clean", "events": [{"code": c} for c in self.codes]},
+            "flags": {"epoch": 7, **self.arms},
             "tokens": {"prompt": 900, "completion": 300}, "total_us": 1_500_000, "provider_us": 1_490_000,
             "first_token_us": None, "version": "1", "commit": "0" * 40, "track": "stable",
-            "question": commitment, "answer": commitment,
+            "question": commitment | {"chars": 80}, "answer": commitment,
         }  # fmt: skip
 
     def turn_row(self) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 import io
 import json
 import uuid
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from django.core.management.base import CommandError
 from audit import notes
 from audit.models import Checkpoint, Event, LegalHold, SubjectAlias, TurnContent
 from audit.sealing import log_seal
+from audit.services import event_record
 from audit.signing import signer, verifiers
-from chat.models import Turn
+from chat.models import Session, Turn
 from tests.cast import Member
 from tests.chat.asking import problem_of
 from tests.review.turns import REASON
@@ -69,6 +71,74 @@ def test_garbage_in_a_turns_columns_is_named(asked: Turn, value: str) -> None:
     with pytest.raises(SystemExit):
         call_command("audit", "verify", stdout=out)
     assert f"turn_edited          turn {asked.pk}" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("degraded", True), ("repaired", True), ("arms", "{}"), ("question_chars", 7), ("answer_chars", 7),
+        ("context", "lost"), ("history_turns", 9), ("repair_codes", '["FENCE"]'), ("outcome", "refused"),
+        ("created_at", "2026-01-01 00:00:00+00:00"), ("prompt_tokens", 7), ("first_token_us", 7),
+    ],
+)  # fmt: skip
+def test_every_edited_fact_of_a_turn_is_named(asked: Turn, column: str, value: Any) -> None:
+    log_seal()
+    tamper(f"UPDATE chat_turn SET {column} = %s", value)
+    out = io.StringIO()
+    with pytest.raises(SystemExit):
+        call_command("audit", "verify", stdout=out)
+    assert f"turn_edited          turn {asked.pk}" in out.getvalue()
+
+
+def test_a_conversation_that_was_given_to_somebody_else_is_named(asked: Turn) -> None:
+    log_seal()
+    tamper("UPDATE chat_session SET subject_ref = %s", "b" * 32)
+    out = io.StringIO()
+    with pytest.raises(SystemExit):
+        call_command("audit", "verify", stdout=out)
+    assert "session__subject_ref" in out.getvalue()
+
+
+def second_event(asked: Turn, **changes: Any) -> Event:
+    """As somebody could add it who has the product's own rights: sound in itself, with the next number."""
+    body = json.loads(bytes(Event.objects.get(uid=asked.event_uid).body))
+    body["facts"] |= changes
+    Session.objects.filter(pk=asked.session_id).update(event_count=2)
+    return event_record(
+        kind=body["kind"], stream=body["stream"], actor_ref=body["actor"], facts=body["facts"], stream_seq=2,
+        at=datetime.fromisoformat(body["at"]),
+    )  # fmt: skip
+
+
+def test_a_second_event_in_the_place_of_the_recorded_one_is_named(asked: Turn) -> None:
+    event = second_event(asked, model="another")
+    tamper("UPDATE chat_turn SET model = 'another'")
+    Turn.objects.update(event_uid=event.uid)
+    log_seal()
+    out = io.StringIO()
+    with pytest.raises(SystemExit):
+        call_command("audit", "verify", stdout=out)
+    assert f"not as event {asked.event_uid} recorded it" in out.getvalue()
+
+
+@pytest.mark.parametrize("turn_id", [None, "x", 3, {}])
+def test_an_event_that_names_no_turn_is_named(asked: Turn, turn_id: Any) -> None:
+    event = second_event(asked, turn_id=turn_id)
+    log_seal()
+    out = io.StringIO()
+    with pytest.raises(SystemExit):
+        call_command("audit", "verify", stdout=out)
+    assert f"turn_nameless        event {event.uid}" in out.getvalue()
+
+
+def test_a_turn_whose_conversation_was_deleted_while_it_streamed_is_no_finding(asked: Turn) -> None:
+    facts = {"ended": "session_deleted", "turn_id": str(uuid.uuid4()), "session_id": str(asked.session_id)}
+    facts |= {"endpoint": "chat", "pipeline": "unified", "outcome": "aborted", "question": {}}
+    Session.objects.filter(pk=asked.session_id).update(event_count=2)
+    stream = f"session:{asked.session_id}"
+    event_record(kind="turn.aborted", stream=stream, actor_ref="", facts=facts, stream_seq=2)
+    log_seal()
+    assert "The trail is whole" in audit("verify")
 
 
 def test_facts_without_an_event_and_events_without_facts_are_named(asked: Turn) -> None:
