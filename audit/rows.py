@@ -14,7 +14,7 @@ KEYS = ("v", "uid", "at", "kind", "stream", "seq", "actor")
 COLUMNS = ("v", "uid", "at", "kind", "stream", "stream_seq", "actor_ref")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
     """A row as it was read, with the place and the hash that the log has for it (None before sealing).
 

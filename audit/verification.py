@@ -1,15 +1,13 @@
 """Verification of the whole trail: every row against its hash, the log against its checkpoints, those against the ones
 kept elsewhere. Names what does not hold; changes nothing."""
 
-import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import Max
 from django.utils import timezone
 
@@ -18,34 +16,17 @@ from audit.merkle import HASH_BYTES, Frontier
 from audit.models import Checkpoint, Event, Stream, Tile
 from audit.notes import NoteError
 from audit.publishing import checkpoint_read, published_files
+from audit.reading import chunks, leaves_read, unsealed_read
 from audit.rows import Row, body_read, octets, row_problems, time_text
 from audit.signing import verifiers
 from audit.tiles import TILE_BYTES, TILE_HEIGHT, TILE_WIDTH, TileBuilder
 from audit.triggers import triggers_wrong
 
-CHUNK = 5_000
 SEALING_OVERDUE = timedelta(minutes=5)
 # Clocks of two machines differ by less, and no transaction lasts as long.
 CLOCK_TOLERANCE = timedelta(hours=1)
 NAMED_AT_MOST = 1_000
 NUMBERS_NAMED = 20
-
-READ = """
-SELECT l."index", l.event_id, l.hash, e.id, {uid}, {at}, e.kind, e.stream, e.stream_seq, e.actor_ref, e.body, e.leaf
-FROM audit_leaf l LEFT JOIN audit_event e ON e.id = l.event_id
-WHERE l."index" >= %s ORDER BY l."index" LIMIT %s
-"""
-READ_UNSEALED = """
-SELECT NULL, NULL, NULL, e.id, {uid}, {at}, e.kind, e.stream, e.stream_seq, e.actor_ref, e.body, e.leaf
-FROM audit_event e LEFT JOIN audit_leaf l ON l.event_id = e.id
-WHERE e.id > %s AND l.event_id IS NULL ORDER BY e.id LIMIT %s
-"""
-# As text, as bodies have it: of a million rows the making of objects would take longer than all the hashing.
-POSTGRESQL = {
-    "uid": "e.uid::text",
-    "at": """to_char(e.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') || '+00:00'""",
-}
-SQLITE = {"uid": "CAST(e.uid AS text)", "at": "CAST(e.at AS text)"}
 
 Progress = Callable[[int], object]
 # Rows that hold in themselves, with their bodies: what else the product knows of them is checked by the caller.
@@ -174,7 +155,7 @@ class _Verification:
     def _log_walk(self) -> None:
         self._roots_compare()
         start = 0
-        while rows := self._leaves_read(start):
+        for rows in chunks(leaves_read):
             sound = []
             for index, event_id, _, row in rows:
                 if index != start:
@@ -189,13 +170,6 @@ class _Verification:
             if self._progress:
                 self._progress(len(rows))
         self._log_end()
-
-    def _leaves_read(self, start: int) -> list[tuple[int, int, bytes, Row | None]]:
-        columns = POSTGRESQL if connection.vendor == "postgresql" else SQLITE
-        with connection.cursor() as cursor:
-            cursor.execute(READ.format(**columns), [start, CHUNK])
-            found = cursor.fetchall()
-        return [(entry[0], entry[1], octets(entry[2]), _row(entry)) for entry in found]
 
     def _hash(self, index: int, sealed_hash: bytes) -> bytes:
         if len(sealed_hash) == HASH_BYTES:
@@ -304,7 +278,7 @@ class _Verification:
         due = time_text(timezone.now() - SEALING_OVERDUE)
         overdue = 0
         last = -(2**63)
-        while rows := self._unsealed_read(last):
+        while rows := unsealed_read(last):
             for pk, row in rows:
                 self.report.unsealed += 1
                 overdue += row.at < due
@@ -315,14 +289,6 @@ class _Verification:
             self._find(
                 "unsealed", f"{overdue} events", f"they have waited for a place in the log since over {SEALING_OVERDUE}"
             )
-
-    def _unsealed_read(self, last: int) -> list[tuple[int, Row]]:
-        columns = POSTGRESQL if connection.vendor == "postgresql" else SQLITE
-        with connection.cursor() as cursor:
-            cursor.execute(READ_UNSEALED.format(**columns), [last, CHUNK])
-            found = cursor.fetchall()
-        rows = [(entry[3], _row(entry)) for entry in found]
-        return [(pk, row) for pk, row in rows if row]
 
     # Gaps.
 
@@ -341,34 +307,6 @@ class _Verification:
 class _Seen:
     count: int = 0
     last: int = 0
-
-
-def _row(entry: tuple[Any, ...]) -> Row | None:
-    index, _, sealed_hash, pk, uid, at, kind, stream, seq, actor, body, leaf = entry
-    if pk is None:
-        return None
-    if connection.vendor != "postgresql":
-        uid, at = _uid_text(uid), _at_text(at)
-    sealed = None if index is None else octets(sealed_hash)
-    return Row(pk, uid, at, kind, stream, seq, actor, octets(body), octets(leaf), index, sealed)
-
-
-# SQLite takes any value for any column: what is none of ours stays as it is, and differs from the body.
-
-
-def _uid_text(value: str) -> str:
-    try:
-        return str(uuid.UUID(value))
-    except ValueError:
-        return value
-
-
-def _at_text(value: str) -> str:
-    try:
-        at = datetime.fromisoformat(value)
-    except ValueError:
-        return value
-    return time_text(at if at.tzinfo else at.replace(tzinfo=UTC))
 
 
 def _numbers_missing(stream: str) -> list[str]:
