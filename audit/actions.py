@@ -54,7 +54,7 @@ TURN_ABORTED = register(
     "ended",
     "question",
 )
-SESSION_DELETED = register("session.deleted", "Conversation erased by its owner", "session_id", "turns_erased")
+SESSION_DELETED = register("session.deleted", "Conversation erased", "session_id", "turns_erased")
 EXPORT_MADE = register("export.made", "Content or evidence exported", "what", "reason", "source")
 FLAG_CHANGED = register("flag.changed", "Flag or setting changed", "key", "old", "new", "reason", "source", "epoch")
 CONTENT_PURGED = register("content.purged", "Content deleted at the end of its retention", "turns", "before")

@@ -9,6 +9,8 @@ from onesource.errors import Conflict
 
 __all__ = ["NotSealedYet", "Proof", "checkpoint_latest", "consistency_for", "proof_for", "proofs_for"]
 
+CHUNK = 10_000
+
 
 class NotSealedYet(Conflict):
     code = "not_sealed_yet"
@@ -35,7 +37,11 @@ def proof_for(event: Event) -> Proof:
 def proofs_for(events: list[Event]) -> list[Proof]:
     """Proofs of all of them under one checkpoint, in their order. Raises as proof_for."""
     checkpoint = checkpoint_latest()
-    leaves = {leaf.event_id: leaf for leaf in Leaf.objects.filter(event_id__in=[event.pk for event in events])}
+    ids = [event.pk for event in events]
+    leaves: dict[int, Leaf] = {}
+    # SQLite takes so many parameters and no more.
+    for start in range(0, len(ids), CHUNK):
+        leaves |= {leaf.event_id: leaf for leaf in Leaf.objects.filter(event_id__in=ids[start : start + CHUNK])}
     if checkpoint is None or any(event.pk not in leaves for event in events):
         raise NotSealedYet(retry_after=10)
     subtree = reader(checkpoint.size).subtree

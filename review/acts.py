@@ -2,7 +2,7 @@
 
 import uuid
 
-from django.db import IntegrityError, transaction
+from django.db import Error, transaction
 from django.db.models import F
 
 from audit.services import event_record
@@ -29,7 +29,8 @@ def act_record(*, turn: Turn, kind: str, reason: str, actor_ref: str, source: st
                     "source": source,
                 },
             )
-    except IntegrityError as error:
+    except Error as error:
+        # Whatever the database has against it: a constraint, a missing privilege, a trigger, or that it is away.
         raise not_recorded("Nothing is shown, because it could not be recorded that you looked.") from error
     return event.uid
 

@@ -24,8 +24,9 @@ from audit.offline import verify
 from audit.proofs import Proof, proofs_for
 from audit.selectors import content_for_review, content_read
 from audit.signing import verifiers
+from audit.tiles import TileError
 from chat.models import Turn
-from review.selectors import facts_of
+from review.selectors import LogDamaged, facts_of
 from review.sheets import turns_csv
 
 CHUNK = 500
@@ -46,7 +47,7 @@ manifest.json      the SHA-256 of each file
 verify.py          checks all of this: python verify.py   (needs Python 3.8 and the package cryptography)
 
 An event holds facts, lengths and salted commitments, no text. Where content is missing it was not asked for, or it is
-gone by the retention or at the user's request; the proofs hold all the same.
+gone by the retention or an erasure; the proofs hold all the same.
 """
 
 
@@ -72,7 +73,7 @@ class _Bundle:
 def evidence_zip(ids: Sequence[uuid.UUID], *, with_content: bool) -> Iterator[bytes]:
     """The file in pieces. The caller has put the export on record.
 
-    Raises, before the first piece, proofs.NotSealedYet while an event has no place in the log, and tiles.TileError.
+    Raises, before the first piece, proofs.NotSealedYet while an event has no place in the log, and LogDamaged.
     """
     evidence = _evidence(ids)
     file: IO[bytes] = tempfile.SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115  (closed by whoever reads the pieces)
@@ -100,8 +101,11 @@ def _evidence(ids: Sequence[uuid.UUID]) -> list[tuple[Event, Proof]]:
         wanted = {str(pk) for pk in chunk}
         begun = Event.objects.filter(kind=actions.TURN_STARTED, stream__in=streams)
         events += [event for event in begun if facts_of(event).get("turn_id") in wanted]
-    proved = zip(events, proofs_for(events), strict=True)
-    return sorted(proved, key=lambda pair: pair[1].index)
+    try:
+        proofs = proofs_for(events)
+    except TileError as error:
+        raise LogDamaged() from error
+    return sorted(zip(events, proofs, strict=True), key=lambda pair: pair[1].index)
 
 
 def _bundle_write(

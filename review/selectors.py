@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from django.contrib.auth import get_user_model
 
+from audit import actions
 from audit.models import Checkpoint, Event, Leaf, LegalHold, SubjectAlias, TurnContent
 from audit.proofs import Proof, proof_for
-from audit.selectors import content_for_review, content_gone
+from audit.selectors import Gone, content_for_review, content_gone
 from audit.tiles import TileError
 from audit.verifying import Check, event_checks
 from chat.models import Turn
@@ -159,12 +160,24 @@ def _gone_state(turn: Turn) -> ContentState:
     if gone and gone.why == "purged":
         return ContentState("purged", gone.at, f"Content purged on {_told(gone.at)}.")
     if gone:
-        what = "Content" if gone.why == "deleted" else "Content, with all of this person,"
-        return ContentState("erased", gone.at, f"{what} erased on {_told(gone.at)} at the user's request.")
+        return ContentState("erased", gone.at, _erased_sentence(turn, gone))
     left = TurnContent.objects.filter(pk=turn.pk).values_list("expires_at", flat=True).first()
     if left:
         return ContentState("purged", left, f"Content expired on {_told(left)}; it is deleted with the next purge.")
     return ContentState("missing", None, "The content is not there, and no record says why.")
+
+
+def _erased_sentence(turn: Turn, gone: Gone) -> str:
+    """With whoever the record says: a person erases their own, an operator's command erases for any reason."""
+    owner = turn.session.subject_ref
+    what, stream, kind = (
+        ("Content", f"session:{turn.session_id}", actions.SESSION_DELETED)
+        if gone.why == "deleted"
+        else ("Content, with all of this person,", f"subject:{owner}", actions.SUBJECT_ERASED)
+    )
+    recorded = Event.objects.filter(stream=stream, kind=kind, at=gone.at).values_list("actor_ref", flat=True).first()
+    by = "its owner" if recorded == owner else recorded or "a command, which names nobody"
+    return f"{what} erased on {_told(gone.at)} by {by}."
 
 
 def _time(value: Any) -> datetime | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import Error, transaction
 from django.utils import timezone
 
 from audit import actions
@@ -18,6 +18,7 @@ from review.acts import act_record, not_recorded
 from review.exporting import evidence_check, evidence_zip
 from review.filters import TurnFilters
 from review.reasons import reason_check
+from review.room import room_check
 from review.selectors import content_state, event_of, facts_of, turn_for, turn_ids
 from review.sheets import turns_csv
 from review.timeline import EXPORTS
@@ -90,7 +91,8 @@ def turns_export(
     """The turns that a search finds, as a file in pieces; recorded with filters and number before the first of them.
 
     `with_content` puts the texts into a ZIP: for those who may reveal them. Raises BadInput for a reason that is none,
-    for no turns and for more than `limit`, proofs.NotSealedYet (ZIP) and Unavailable.
+    for no turns and for more than `limit`, Unavailable, and for a ZIP BadInput when it would hold more than its own
+    verify.py reads, proofs.NotSealedYet and LogDamaged.
     """
     reason = reason_check(reason)
     # What is recorded while this runs must not make the file another than the record says.
@@ -105,6 +107,7 @@ def turns_export(
     if format_ == "zip":
         if not ids:
             raise BadInput("No turn matches, so there is nothing to prove.", code="no_turns")
+        room_check(ids, with_content=with_content)
         evidence_check(ids)
     facts = {
         "what": "turns",
@@ -118,6 +121,6 @@ def turns_export(
     try:
         with transaction.atomic(durable=True):
             event_record(kind=actions.EXPORT_MADE, stream=EXPORTS, actor_ref=actor_ref, facts=facts)
-    except IntegrityError as error:
+    except Error as error:
         raise not_recorded("Nothing is exported, because it could not be recorded.") from error
     return evidence_zip(ids, with_content=with_content) if format_ == "zip" else turns_csv(ids)

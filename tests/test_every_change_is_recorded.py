@@ -3,6 +3,7 @@
 The tables are in tests/recording: an address, a command or a way to authenticate that is in none of them fails here.
 """
 
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from django.conf import settings
 from django.core.management import get_commands
 
 from audit.models import Event
+from audit.sealing import log_seal
 from tests.recording.authentication import WAYS
 from tests.recording.commands import COMMANDS, NO_EVENT, Ran
 from tests.recording.recipes import RECIPES, UNCHANGING, Unchanging
@@ -88,9 +90,29 @@ def test_an_address_is_in_one_of_the_tables(world: World, route: Route) -> None:
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 def test_reading_an_address_changes_nothing(world: World, route: Route) -> None:
+    """Of what is there, too: by one who may see it, and as a link that gives a reason and a format would."""
+    held = asked_by_root(world) if re.search(r":(turn_id|session_id|uid)>", route.pattern) else {}
     rows = rows_held()
-    call(world, "GET", route)
+    world.browser.raise_request_exception = False
+    statuses = set()
+    for method in ("get", "head"):
+        for query in ({}, {"reason": "a complaint", "format": "csv"}):
+            response = getattr(world.browser, method)(route.path(**held), query)
+            if response.streaming:
+                # To its end, whatever that does.
+                response.getvalue()
+            statuses.add(response.status_code)
     assert rows_held() == rows
+    assert not held or statuses & {200, 405}, f"{route.pattern} was not found: {statuses}"
+
+
+def asked_by_root(world: World) -> dict[str, str]:
+    """A turn in the log, of the one whose browser asks."""
+    question = {"question": "May planted-question be asked?"}
+    meta = world.browser.post("/chat", question, content_type="application/json").json()["meta"]
+    log_seal()
+    event = Event.objects.get(kind="turn.completed", stream=f"session:{meta['session_id']}")
+    return {"turn_id": meta["turn_id"], "session_id": meta["session_id"], "uid": str(event.uid)}
 
 
 @pytest.mark.parametrize("name", [*RECIPES, *UNCHANGING])

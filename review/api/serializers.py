@@ -4,8 +4,10 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from chat.api.serializers import StrictCharField, StrictSerializer
+from chat.api.serializers import StrictBooleanField, StrictCharField, StrictSerializer
 from chat.models import Turn
+from review.api.openapi import filters_schema
+from review.forms import FORMATS
 from review.record import repairs
 from review.selectors import content_state, event_of, facts_of
 from review.timeline import timeline
@@ -99,6 +101,28 @@ def turn_evidence(turn: Turn) -> dict[str, Any]:
 
 class ReasonSerializer(StrictSerializer):
     reason = StrictCharField(help_text="Why: 10 to 500 characters that are not blank. It stays on record.")
+
+
+@extend_schema_field(filters_schema())
+class FiltersField(serializers.DictField):
+    """Texts by name; the search's form says what they mean."""
+
+    child = StrictCharField(allow_blank=True, trim_whitespace=False)
+
+
+class ExportSerializer(StrictSerializer):
+    reason = StrictCharField(
+        allow_blank=True, help_text="Why: 10 to 500 characters that are not blank. It stays on record."
+    )
+    format = serializers.ChoiceField(
+        choices=list(FORMATS),
+        default="csv",
+        error_messages={"invalid_choice": f"Expected one of {', '.join(FORMATS)}."},
+    )
+    content = StrictBooleanField(
+        default=False, help_text="Questions and answers as well, into a ZIP; for those who may reveal."
+    )
+    filters = FiltersField(default=dict)
 
 
 class RevealedSerializer(serializers.Serializer[Any]):

@@ -1,4 +1,5 @@
 import uuid
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,6 +19,7 @@ from onesource.errors import BadInput, Forbidden, NotFound
 from review.api.openapi import CONFLICT_RESPONSES, GONE_RESPONSES, filter_parameters
 from review.api.serializers import (
     CheckpointSerializer,
+    ExportSerializer,
     ProofSerializer,
     ReasonSerializer,
     RevealedSerializer,
@@ -28,12 +30,13 @@ from review.api.serializers import (
 )
 from review.downloads import download
 from review.filters import TurnFilters
-from review.forms import FORMATS, ZIP_ONLY, TurnSearchForm
+from review.forms import ZIP_ONLY, TurnSearchForm
 from review.permissions import EXPORT, REVEAL, Reviews
 from review.selectors import proof_of, turn_for, turns_search
 from review.services import content_reveal, turns_export
 
 SOURCE = "api"
+FILTERS_WRONG = "Correct the filters named in errors."
 
 
 class ReviewView(APIView):
@@ -57,7 +60,7 @@ class TurnListView(ReviewView):
         responses={200: TurnPageSerializer, **PROBLEM_RESPONSES},
     )
     def get(self, request: Request) -> Response:
-        filters = _filters(request, "cursor")
+        filters = _asked(request, "cursor")
         page = turns_search(filters, request.query_params.get("cursor", ""))
         following = None
         if page.cursor:
@@ -143,19 +146,10 @@ class ExportView(ReviewView):
 
     permissions = (EXPORT,)
     renderer_classes = [CSVRenderer, ZIPRenderer, JSONRenderer]
-    # Not HEAD, which Django would answer by a GET: with a record of an export that nobody got.
-    http_method_names = ["get", "options"]
 
     @extend_schema(
         operation_id="audit_export",
-        parameters=[
-            *filter_parameters(),
-            OpenApiParameter("reason", str, required=True, description="Why: 10 to 500 characters. On record."),
-            OpenApiParameter("format", str, enum=list(FORMATS), description="csv without."),
-            OpenApiParameter(
-                "content", str, enum=["yes", "no"], description="Texts as well, into a ZIP; for those who may reveal."
-            ),
-        ],
+        request=ExportSerializer,
         responses={
             (200, "text/csv"): OpenApiTypes.STR,
             (200, "application/zip"): OpenApiTypes.BINARY,
@@ -163,44 +157,45 @@ class ExportView(ReviewView):
             **CONFLICT_RESPONSES,
         },
     )
-    def get(self, request: Request) -> HttpResponseBase:
-        format_ = _one_of(request, "format", tuple(FORMATS))
-        with_content = _one_of(request, "content", ("no", "yes")) == "yes"
-        if with_content and format_ != "zip":
+    def post(self, request: Request) -> HttpResponseBase:
+        if request.query_params:
+            # Leaving them out would find more than was meant.
+            expected = "Send all that you ask for in the body; filters under “filters”."
+            names = {name[:80]: [expected] for name in request.query_params}
+            raise BadInput(expected, code="bad_filter", errors=names)
+        given = ExportSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        asked = given.validated_data
+        if asked["content"] and asked["format"] != "zip":
             raise BadInput(ZIP_ONLY, code="bad_format", errors={"content": [ZIP_ONLY]})
-        if with_content and not request.user.has_perm(REVEAL):
+        if asked["content"] and not request.user.has_perm(REVEAL):
             raise Forbidden("To export texts you need the permission to reveal them.")
         pieces = turns_export(
-            filters=_filters(request, "reason", "format", "content"),
-            format_=format_,
-            reason=request.query_params.get("reason", ""),
+            filters=_filters(asked["filters"]),
+            format_=asked["format"],
+            reason=asked["reason"],
             actor_ref=subject_ref_of(request.user),
             source=SOURCE,
-            with_content=with_content,
+            with_content=asked["content"],
         )
-        return download(pieces, format_)
+        return download(pieces, asked["format"])
 
 
-def _one_of(request: Request, name: str, choices: tuple[str, ...]) -> str:
-    """The first of the choices without. Raises BadInput."""
-    given = request.query_params.get(name, choices[0])
-    if given not in choices:
-        expected = f"Expected one of {', '.join(choices)}."
-        raise BadInput(expected, code=f"bad_{name}", errors={name: [expected]})
-    return given
+def _asked(request: Request, *others: str) -> TurnFilters:
+    """The filters in the address. Raises BadInput, for one that is given twice as well."""
+    twice = {name[:80]: ["Give it once."] for name, values in request.query_params.lists() if len(values) > 1}
+    if twice:
+        raise BadInput(FILTERS_WRONG, code="bad_filter", errors=twice)
+    return _filters(request.query_params.dict(), *others)
 
 
-def _filters(request: Request, *others: str) -> TurnFilters:
+def _filters(given: Mapping[str, str], *others: str) -> TurnFilters:
     """Raises BadInput, for a name that is no filter as well: leaving it out would find more than was meant."""
-    form = TurnSearchForm(request.query_params)
+    form = TurnSearchForm(dict(given))
     known = [*form.names(), *others]
-    errors = {
-        name[:80]: [f"Unknown. Known are {', '.join(known)}." if name not in known else "Give it once."]
-        for name, values in request.query_params.lists()
-        if name not in known or len(values) > 1
-    }
+    errors = {name[:80]: [f"Unknown. Known are {', '.join(known)}."] for name in given if name not in known}
     if errors:
-        raise BadInput("Correct the filters named in errors.", code="bad_filter", errors=errors)
+        raise BadInput(FILTERS_WRONG, code="bad_filter", errors=errors)
     form.check()
     return form.filters()
 

@@ -30,14 +30,14 @@ class Route:
     pattern: str
     callback: Any
 
-    def path(self) -> str:
-        """Of the admin's rows the first one."""
+    def path(self, **held: str) -> str:
+        """Of the admin's rows the first one; `held` stands for the variable parts that it names."""
         pattern = re.sub(r"^(.*)\^\(\?P<app_label>(\w+).*$", r"\1\2/", self.pattern)
         pattern = re.sub(r"\(\?P<url>.*$", "nowhere", pattern)
-        return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: self._part(found[1]), pattern)
+        return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: self._part(found[1], held), pattern)
 
-    def _part(self, name: str) -> str:
-        return (name in ("object_id", "id") and self.first_row()) or SAMPLES[name]
+    def _part(self, name: str, held: dict[str, str]) -> str:
+        return held.get(name) or (name in ("object_id", "id") and self.first_row()) or SAMPLES[name]
 
     def first_row(self) -> str:
         """Of the model whose page of the admin it is; "" when it is none's."""

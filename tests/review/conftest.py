@@ -25,19 +25,21 @@ def nobody() -> Client:
 
 @pytest.fixture
 def refuse(db: None) -> Any:
-    """refuse(kind): from now on the database takes no event of this kind."""
+    """refuse(kind): from now on the database takes no event of this kind. `state` is what PostgreSQL calls the refusal;
+    any but a constraint's is an OperationalError on SQLite."""
 
-    def refuse_kind(kind: str) -> None:
+    def refuse_kind(kind: str, state: str = "integrity_constraint_violation") -> None:
         with connection.cursor() as cursor:
             if connection.vendor == "sqlite":
+                refused = "RAISE(ABORT, 'refused')" if state.startswith("integrity") else "json('no JSON')"
                 cursor.execute(
                     "CREATE TRIGGER refused BEFORE INSERT ON audit_event "
-                    f"WHEN NEW.kind = '{kind}' BEGIN SELECT RAISE(ABORT, 'refused'); END"
+                    f"WHEN NEW.kind = '{kind}' BEGIN SELECT {refused}; END"
                 )
                 return
             cursor.execute(
                 "CREATE FUNCTION refused() RETURNS trigger LANGUAGE plpgsql AS "
-                "$$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = 'integrity_constraint_violation'; END $$"
+                f"$$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '{state}'; END $$"
             )
             cursor.execute(
                 "CREATE TRIGGER refused BEFORE INSERT ON audit_event "

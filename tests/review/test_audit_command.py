@@ -13,13 +13,15 @@ from django.core.management.base import CommandError
 
 from audit import notes
 from audit.models import Checkpoint, Event, LegalHold, SubjectAlias, TurnContent
+from audit.offline import verify
 from audit.sealing import log_seal
 from audit.services import event_record
 from audit.signing import signer, verifiers
 from chat.models import Session, Turn
 from tests.cast import Member
 from tests.chat.asking import problem_of
-from tests.review.turns import REASON
+from tests.onesource.boot import boot
+from tests.review.turns import REASON, REFUSALS
 from tests.tampering import tamper, triggers_drop
 
 pytestmark = pytest.mark.django_db
@@ -184,6 +186,46 @@ def test_export_writes_a_new_file_of_what_the_filters_find(asked: Turn, tmp_path
     assert str(asked.pk) not in (tmp_path / "none.csv").read_text()
 
 
+def export_fails(path: Path, told: str, *more: str) -> None:
+    """Nothing is on record, and no file stands in the way of the next try."""
+    before = Event.objects.filter(kind="export.made").count()
+    with pytest.raises(CommandError, match=told):
+        audit("export", "--output", str(path), "--reason", REASON, *more)
+    assert not path.exists()
+    assert Event.objects.filter(kind="export.made").count() == before
+
+
+def test_an_export_that_fails_leaves_no_file(asked: Turn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "turns.zip"
+    export_fails(path, "not yet in the log")
+    export_fails(path, "Expected one of", "--outcome", "fine")
+    log_seal()
+    monkeypatch.setattr(verify, "FILES_LIMIT", 7)
+    export_fails(path, "verify.py reads. Narrow the time")
+    monkeypatch.undo()
+    tamper('DELETE FROM audit_leaf WHERE "index" = 0')
+    export_fails(path, "nothing can be proved by it")
+
+
+@REFUSALS
+def test_an_export_that_cannot_be_recorded_leaves_no_file(asked: Turn, tmp_path: Path, refuse: Any, state: str) -> None:
+    refuse("export.made", state)
+    export_fails(tmp_path / "turns.csv", "Nothing is exported, because it could not be recorded")
+
+
+def test_an_export_that_stops_half_way_leaves_no_part_of_a_file(
+    asked: Turn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pieces(*args: Any, **options: Any) -> Any:
+        yield "recorded_at,turn_id\r\n"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("review.management.commands.audit.turns_export", pieces)
+    with pytest.raises(KeyboardInterrupt):
+        audit("export", "--output", str(tmp_path / "turns.csv"), "--reason", REASON)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -232,3 +274,31 @@ def test_erase_asks_first(asked: Turn, owner: Member, monkeypatch: pytest.Monkey
     assert not TurnContent.objects.exists()
     assert not SubjectAlias.objects.filter(user=owner.user).exists()
     problem_of(owner.get(f"/chat/sessions/{asked.session_id}"), 404)
+
+
+def test_erase_without_anybody_to_ask_says_what_to_add(
+    asked: Turn, owner: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As with </dev/null, or from cron.
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(CommandError, match="nothing was erased: add --yes"):
+        audit("erase", "--subject", owner.user.username, "--reason", REASON)
+    assert TurnContent.objects.exists()
+
+
+@REFUSALS
+def test_what_the_database_refuses_is_told_without_a_traceback(
+    asked: Turn, owner: Member, refuse: Any, state: str
+) -> None:
+    refuse("subject.erased", state)
+    with pytest.raises(CommandError, match="The database cannot be reached, or it refused this: "):
+        audit("erase", "--subject", owner.user.username, "--reason", REASON, "--yes")
+
+
+@pytest.mark.parametrize("url", ["postgres://nobody@127.0.0.1:1/none", "sqlite:////nowhere/at/all.sqlite3"])
+def test_a_database_that_is_away_is_told_without_a_traceback(tmp_path: Path, url: str) -> None:
+    code = "from django.core.management import execute_from_command_line as e; e(['manage.py', 'audit', 'checkpoint'])"
+    ended = boot(code, tmp_path, DATABASE_URL=url)
+    assert ended.returncode == 1
+    assert "CommandError: The database cannot be reached, or it refused this: " in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -9,19 +9,26 @@ import uuid
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.middleware.csrf import get_token
+from django.test import Client
 
+from audit.holds import hold_place
 from audit.models import Event
+from audit.offline import verify
 from audit.sealing import log_seal
-from audit.services import subject_ref_of
+from audit.services import event_record, subject_ref_of
 from chat.models import Session, Turn
+from review.room import FIXED_FILES, room_check
 from review.services import EXPORT_LIMIT
 from review.sheets import COLUMNS, cell_text
 from tests.cast import Member, member_make
-from tests.chat.asking import problem_of
-from tests.review.turns import API, AUDIT, QUESTION, REASON, turns_make
+from tests.chat.asking import ask, problem_of
+from tests.review.turns import API, AUDIT, QUESTION, REASON, REFUSALS, turns_make
+from tests.tampering import tamper
 
 pytestmark = pytest.mark.django_db
 
@@ -31,7 +38,11 @@ def export(member: Member, **given: str) -> Any:
 
 
 def export_api(member: Member, **given: str) -> Any:
-    return member.get(f"{API}export", **{"reason": REASON, "format": "csv", **given})
+    body: dict[str, Any] = {"reason": REASON, "format": "csv"}
+    body |= {name: given.pop(name) for name in ("reason", "format") if name in given}
+    if given.pop("content", "") == "yes":
+        body["content"] = True
+    return member.post_json(f"{API}export", {**body, "filters": given})
 
 
 BOTH = pytest.mark.parametrize(("source", "call"), [("page", export), ("api", export_api)])
@@ -76,12 +87,15 @@ def test_an_export_is_on_record_with_filters_and_number(
     assert facts["filters"] == {"subject_ref": ref, "outcome": "answered"}
 
 
+@REFUSALS
 @BOTH
-def test_an_export_that_cannot_be_recorded_is_not_made(reviewer: Member, refuse: Any, source: str, call: Any) -> None:
+def test_an_export_that_cannot_be_recorded_is_not_made(
+    reviewer: Member, refuse: Any, source: str, call: Any, state: str
+) -> None:
     (turn,) = turns_make()
-    refuse("export.made")
+    refuse("export.made", state)
     response = call(reviewer)
-    assert response.status_code == 503
+    assert problem_of(response, 503, "not_recorded")["detail"].startswith("Nothing is exported")
     assert str(turn.pk) not in response.content.decode()
     assert exports() == []
 
@@ -97,8 +111,61 @@ def test_without_a_reason_nothing_is_exported(reviewer: Member, reason: str) -> 
     assert exports() == []
 
 
-def test_a_missing_reason_is_400(reviewer: Member) -> None:
-    problem_of(reviewer.get(f"{API}export"), 400, "reason_required")
+BODIES: list[dict[str, Any]] = [
+    {},
+    {"reason": None},
+    {"reason": 1234567890123},
+    {"reason": REASON, "content": "yes"},
+    {"reason": REASON, "format": ["zip"]},
+    {"reason": REASON, "outcome": "refused"},
+    {"reason": REASON, "filters": "outcome=refused"},
+    {"reason": REASON, "filters": ["outcome"]},
+    {"reason": REASON, "filters": {"outcome": ["refused"]}},
+    {"reason": REASON, "filters": {"outcome": None}},
+    {"reason": REASON, "filters": {"degraded": True}},
+    {"reason": REASON, "filters": {"model": "a\x00b"}},
+]
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_a_body_that_is_not_as_agreed_is_400(reviewer: Member, body: dict[str, Any]) -> None:
+    assert problem_of(reviewer.post_json(f"{API}export", body), 400)["errors"]
+    assert exports() == []
+
+
+def test_a_body_with_a_reason_alone_is_enough(reviewer: Member) -> None:
+    turns_make(2)
+    assert len(rows_of(reviewer.post_json(f"{API}export", {"reason": REASON}))) == 2
+
+
+def test_a_filter_beside_the_body_is_refused(reviewer: Member) -> None:
+    response = reviewer.post_json(f"{API}export?outcome=refused", {"reason": REASON})
+    assert problem_of(response, 400, "bad_filter")["errors"]["outcome"]
+    assert exports() == []
+
+
+# A link on any other page makes a browser send the first two, with its cookies.
+@pytest.mark.parametrize("method", ["get", "head", "options"])
+def test_a_link_makes_no_export(reviewer: Member, method: str) -> None:
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(reviewer.user)
+    address = f"{API}export?{urlencode({'reason': REASON, 'format': 'zip', 'content': 'yes'})}"
+    assert getattr(browser, method)(address).status_code == (200 if method == "options" else 405)
+    assert exports() == []
+
+
+def test_a_session_exports_with_the_csrf_token_alone(reviewer: Member) -> None:
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(reviewer.user)
+
+    def post(**headers: str) -> Any:
+        return browser.post(f"{API}export", {"reason": REASON}, content_type="application/json", headers=headers)
+
+    assert post().status_code == 403
+    assert exports() == []
+    token = get_token(browser.get(AUDIT).wsgi_request)
+    browser.cookies["csrftoken"] = token
+    assert rows_of(post(X_CSRFToken=token)) == []
 
 
 @pytest.mark.parametrize("given", [{"format": "xls"}, {"outcome": "lost"}, {"session": "1"}])
@@ -158,14 +225,14 @@ def test_cells_say_what_the_turn_was(reviewer: Member) -> None:
     assert row["event"] == str(turn.event_uid)
 
 
-def test_an_unknown_parameter_is_refused(reviewer: Member) -> None:
-    problem_of(export_api(reviewer, outcom="refused"), 400, "bad_filter")
+def test_an_unknown_filter_is_refused(reviewer: Member) -> None:
+    assert problem_of(export_api(reviewer, outcom="refused"), 400, "bad_filter")["errors"]["outcom"]
     assert exports() == []
 
 
 @pytest.mark.parametrize("accept", ["text/csv", "application/json", "*/*"])
 def test_a_client_may_ask_for_csv_or_take_problems(reviewer: Member, accept: str) -> None:
-    response = reviewer.client.get(f"{API}export", {"reason": REASON}, headers={"Accept": accept})
+    response = reviewer.post_json(f"{API}export", {"reason": REASON}, Accept=accept)
     assert rows_of(response) == []
 
 
@@ -239,9 +306,58 @@ def test_a_zip_of_nothing_is_400(reviewer: Member) -> None:
     problem_of(export_api(reviewer, format="zip"), 400, "no_turns")
 
 
-def test_head_makes_no_export(reviewer: Member) -> None:
-    assert reviewer.client.head(f"{API}export", {"reason": REASON}).status_code == 405
+@BOTH
+def test_a_damaged_log_exports_nothing_and_says_so(reviewer: Member, asked: Turn, source: str, call: Any) -> None:
+    log_seal()
+    tamper('DELETE FROM audit_leaf WHERE "index" = 0')
+    problem_of(call(reviewer, format="zip", turn=str(asked.pk)), 409, "log_damaged")
     assert exports() == []
+
+
+# What the verifier in the file reads
+
+
+@pytest.mark.parametrize(("limit", "value"), [("FILES_LIMIT", 7), ("TOTAL_LIMIT", 30_000)])
+@BOTH
+def test_a_zip_that_its_verifier_would_refuse_is_not_made(
+    reviewer: Member, asked: Turn, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, source: str, call: Any
+) -> None:
+    log_seal()
+    monkeypatch.setattr(verify, limit, value)
+    response = call(reviewer, format="zip", turn=str(asked.pk))
+    assert response.status_code == 400
+    assert "Narrow the time or another filter" in response.content.decode()
+    assert exports() == []
+
+
+def test_what_a_zip_takes_is_reckoned_closely(
+    reviewer: Member, owner: Member, asked: Turn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [asked.pk, *(uuid.UUID(ask(owner)["meta"]["turn_id"]) for _ in range(20))]
+    hold_place(session_id=asked.session_id, reason="a case", actor_ref="", source="tests")
+    log_seal()
+    with zip_of(export(reviewer, format="zip", content="on")) as archive:
+        sizes = [info.file_size for info in archive.infolist()]
+    assert len(sizes) == 3 * len(ids) + FIXED_FILES
+    reckoned = room_check(ids, with_content=True)
+    assert reckoned.files == len(sizes)
+    assert sum(sizes) <= reckoned.size <= 2 * sum(sizes)
+    monkeypatch.setattr(verify, "FILES_LIMIT", len(sizes))
+    monkeypatch.setattr(verify, "TOTAL_LIMIT", reckoned.size)
+    zip_of(export(reviewer, format="zip", content="on")).close()
+    monkeypatch.setattr(verify, "FILES_LIMIT", len(sizes) - 1)
+    assert export(reviewer, format="zip", content="on").status_code == 400
+
+
+def test_streamed_turns_have_two_events_each(owner: Member) -> None:
+    session_id = uuid.UUID(ask(owner, session_id=None)["meta"]["session_id"])
+    turn = Turn.objects.get(session_id=session_id)
+    for n in (1, 2):
+        event_record(
+            kind="turn.started", stream=f"session:{session_id}", stream_seq=100 + n, actor_ref="",
+            facts=dict.fromkeys(("turn_id", "session_id", "endpoint", "pipeline", "question", "flags"), ""),
+        )  # fmt: skip
+    assert room_check([turn.pk], with_content=False).files == FIXED_FILES + 2 * 3
 
 
 def test_an_empty_export_is_a_header(reviewer: Member) -> None:

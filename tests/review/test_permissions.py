@@ -21,8 +21,8 @@ POSTED: dict[str, dict[str, str]] = {
     "review-verify": {},
     "review-export": {"reason": REASON, "format": "csv"},
     "review-api-reveal": {"reason": REASON},
+    "review-api-export": {"reason": REASON},
 }
-QUERY = {"review-api-export": {"reason": REASON}}
 
 
 def patterns(found: Any = None, prefix: str = "/") -> list[tuple[str, str]]:
@@ -56,7 +56,7 @@ def call(member: Member, name: str, path: str, turn: Turn, method: str = "") -> 
     url = address(path, turn)
     client: Any = member.client if path.startswith(API) else member.browser
     if method == "get":
-        return client.get(url, QUERY.get(name, {}))
+        return client.get(url)
     body = POSTED.get(name, {})
     return (
         member.post_json(url, body) if path.startswith(API) and method == "post" else getattr(client, method)(url, body)

@@ -14,7 +14,7 @@ from chat.models import Session, Turn
 from tests.cast import Member
 from tests.chat.asking import ask, content_held, problem_of
 from tests.model_server import ModelServer
-from tests.review.turns import API, AUDIT, QUESTION, REASON
+from tests.review.turns import API, AUDIT, QUESTION, REASON, REFUSALS
 
 pytestmark = pytest.mark.django_db
 
@@ -123,12 +123,15 @@ def test_a_reason_that_is_one(reviewer: Member, asked: Turn, reason: str) -> Non
     assert revealed()[0]["facts"]["reason"] == reason
 
 
+@REFUSALS
 @pytest.mark.parametrize("call", [reveal, reveal_api])
-def test_a_look_that_cannot_be_recorded_shows_nothing(reviewer: Member, asked: Turn, refuse: Any, call: Any) -> None:
-    refuse("content.revealed")
+def test_a_look_that_cannot_be_recorded_shows_nothing(
+    reviewer: Member, asked: Turn, refuse: Any, call: Any, state: str
+) -> None:
+    refuse("content.revealed", state)
     answer = content_held(str(asked.pk))["answer"]
     response = call(reviewer, asked)
-    assert response.status_code == 503
+    assert problem_of(response, 503, "not_recorded")["detail"].startswith("Nothing is shown")
     told = response.content.decode()
     assert QUESTION not in told
     assert answer["title"] not in told

@@ -1,5 +1,6 @@
 """A turn's page: what was recorded, in words; never what was asked or answered."""
 
+import io
 import json
 import re
 import uuid
@@ -8,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.utils import timezone
 
 from audit import actions
@@ -196,8 +198,37 @@ def test_content_is_held_until_it_expires(reviewer: Member, asked: Turn) -> None
 def test_content_that_its_owner_erased(reviewer: Member, owner: Member, asked: Turn) -> None:
     owner.client.delete(f"/chat/sessions/{asked.session_id}")
     page = turn_page(reviewer, asked)
-    assert re.search(r"Content erased on \d{4}-\d\d-\d\d \d\d:\d\d UTC at the user&#x27;s request\.", page)
+    assert re.search(r"Content erased on \d{4}-\d\d-\d\d \d\d:\d\d UTC by its owner\.", page)
     assert "/reveal" not in page
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        (("audit", "erase", "--reason", REASON, "--subject"), "Content erased"),
+        (("conversations", "forget", "--subject"), "Content erased"),
+    ],
+)
+def test_content_that_an_operator_erased(reviewer: Member, asked: Turn, command: tuple[str, ...], what: str) -> None:
+    call_command(*command, asked.session.subject_ref, "--yes", stdout=io.StringIO(), stderr=io.StringIO())
+    page = turn_page(reviewer, asked)
+    assert re.search(rf"{what} on \d{{4}}-\d\d-\d\d \d\d:\d\d UTC by a command, which names nobody\.", page)
+    assert "owner" not in page
+    assert "request" not in page.split("<main")[1]
+
+
+@pytest.mark.parametrize("actor_ref", ["b" * 32, ""])
+def test_content_that_went_with_all_of_a_person(asked: Turn, actor_ref: str) -> None:
+    # As when the session's own event is of another time than the content's end.
+    TurnContent.objects.all().delete()
+    ref = asked.session.subject_ref
+    facts = {"sessions": 0, "turns": 1, "keys": 1, "held": 0, "reason": REASON, "source": "tests"}
+    event_record(
+        kind=actions.SUBJECT_ERASED, stream=f"subject:{ref}", actor_ref=actor_ref, facts={"subject_ref": ref, **facts}
+    )
+    sentence = content_state(asked).sentence
+    assert sentence.startswith("Content, with all of this person, erased on ")
+    assert sentence.endswith(f" UTC by {actor_ref or 'a command, which names nobody'}.")
 
 
 def test_content_that_has_expired_and_is_not_purged_yet(asked: Turn) -> None:

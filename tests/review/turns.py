@@ -4,6 +4,7 @@ import uuid
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from django.utils import timezone
 
 from chat.models import Session, Turn
@@ -11,6 +12,10 @@ from tests.ops.turns import GOOD
 
 QUESTION = "Planted-question-7431: how high must a handrail be?"
 REASON = "Complaint 4711 of the site manager"
+# What the database may have against an event: tests/review/conftest.py.
+REFUSALS = pytest.mark.parametrize(
+    "state", ["integrity_constraint_violation", "raise_exception", "insufficient_privilege"]
+)
 AUDIT = "/audit/"
 API = "/audit/api/"
 

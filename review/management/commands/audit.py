@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection
+from django.db import Error, connection
 from tqdm import tqdm
 
 from audit.holds import hold_place, hold_release
@@ -56,7 +56,6 @@ class Command(BaseCommand):
         replay.add_argument("--reason", required=True, help="why; goes on record")
 
     def handle(self, *args: Any, task: str, **options: Any) -> None:
-        patience()
         tasks: dict[str, Callable[..., None]] = {
             "verify": self.verify,
             "seal": self.seal,
@@ -69,10 +68,15 @@ class Command(BaseCommand):
             "rotate-keys": self.rotate_keys,
         }
         try:
+            patience()
             tasks[task](**options)
         except ProblemError as error:
             told = "; ".join(message for messages in (error.errors or {}).values() for message in messages)
-            raise CommandError(f"{error.detail} {told}".strip()) from None
+            raise CommandError(f"{error.detail} {told}".strip()) from error
+        except Error as error:
+            # --traceback shows where.
+            told = f"{error}".partition("\n")[0]
+            raise CommandError(f"The database cannot be reached, or it refused this: {told}") from error
 
     def verify(self, *, as_json: bool, **options: Any) -> None:
         with _bar(Leaf.objects.count() if sys.stderr.isatty() else None, "events") as bar:
@@ -146,13 +150,16 @@ class Command(BaseCommand):
         try:
             # Before the export is on record; only for the caller's eyes, and never over another file.
             with output.open("xb") as file:
-                output.chmod(0o600)
-                self._export_write(file, _filters(options), format_, reason, content)
+                try:
+                    output.chmod(0o600)
+                    self._export_write(file, _filters(options), format_, reason, content)
+                    file.flush()
+                except BaseException:
+                    # An empty file stands in the way of the next try, and a part of a CSV looks like all of it.
+                    output.unlink()
+                    raise
         except OSError as error:
             raise CommandError(f"{output} cannot be written: {error.strerror}.") from None
-        except ProblemError:
-            output.unlink()
-            raise
         self.stdout.write(f"Written to {output}.")
 
     def _export_write(
@@ -177,8 +184,7 @@ class Command(BaseCommand):
         ref = subject_find(subject)
         if not yes:
             told = f"All texts of {subject} ({ref}), their keys and the link to the account will be gone for good."
-            if input(f"{told}\nThe evidence stays. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
-                raise CommandError("Nothing was erased.")
+            self._confirm(f"{told}\nThe evidence stays. Go on? [y/N] ")
         with _bar(None, "sessions") as bar:
             erased = subject_erase(
                 subject_ref=ref,
@@ -193,6 +199,14 @@ class Command(BaseCommand):
             self.stdout.write(f"{erased.held} turns are under a legal hold and go when it is released.")
         if not erased.files_clean:
             self.stdout.write("Deleted bytes may be in the database's files for some minutes more.")
+
+    def _confirm(self, question: str) -> None:
+        try:
+            answer = input(question)
+        except EOFError:
+            raise CommandError("Nobody is there to ask, and nothing was erased: add --yes.") from None
+        if answer.strip().lower() not in ("y", "yes"):
+            raise CommandError("Nothing was erased.")
 
     def hold(self, *, act: str, session: uuid.UUID | None, reason: str, **options: Any) -> None:
         if act == "list":
