@@ -91,9 +91,7 @@ def _cited(references: Any) -> Any:
     """As an event names them; what is no list of references stays as it is, and so differs."""
     if not isinstance(references, list) or not all(isinstance(mark, dict) for mark in references):
         return repr(references)
-    return [
-        f"{mark.get('text')}{'' if mark.get('known') else ' (unknown)'}" for mark in references[:FACTS_REFERENCES]
-    ]
+    return [f"{mark.get('text')}{'' if mark.get('known') else ' (unknown)'}" for mark in references[:FACTS_REFERENCES]]
 
 
 def lines(value: Any, path: str = "") -> list[tuple[str, str]]:
