@@ -12,7 +12,7 @@ from django.utils import timezone
 from audit import actions, content
 from audit.keys import data_key_of
 from audit.models import Content, Event, HeldContent, LegalHold, SubjectAlias, TurnContent
-from audit.partitions import day_start
+from audit.partitions import day_start, detached_overdue
 from audit.rows import body_read
 from audit.services import content_context
 
@@ -48,9 +48,13 @@ def content_of(turn_id: uuid.UUID) -> TurnContent | None:
 def content_for_review(turn_id: uuid.UUID) -> TurnContent | HeldContent | None:
     """The content of a turn with its key: until it expires, and after that or its deletion while it is held.
 
-    What is still there, but neither in its time nor held, is not read.
+    What is still there, but neither in its time nor held, is not read. A hold that came after its expiry came too late.
     """
-    held = Exists(LegalHold.objects.filter(session_id=OuterRef("session_id"), released_at=None))
+    held = Exists(
+        LegalHold.objects.filter(
+            session_id=OuterRef("session_id"), released_at=None, placed_at__lt=OuterRef("expires_at")
+        )
+    )
     retained = TurnContent.objects.filter(Q(expires_at__gt=timezone.now()) | held, turn_id=turn_id)
     kept = HeldContent.objects.filter(held, turn_id=turn_id)
     return retained.select_related("key").first() or kept.select_related("key").first()
@@ -112,7 +116,8 @@ def contents_due(before: datetime) -> "QuerySet[TurnContent]":
 
 def contents_overdue() -> int:
     """How many rows should have been deleted a quarter of an hour ago."""
-    return contents_due(timezone.now() - OVERDUE_AFTER).count()
+    before = timezone.now() - OVERDUE_AFTER
+    return contents_due(before).count() + detached_overdue(before)
 
 
 def person_of(subject_ref: str) -> str:

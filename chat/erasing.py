@@ -14,6 +14,7 @@ from audit.services import event_record
 from chat.models import IdempotencyKey, Session
 from chat.selectors import sessions_of
 from chat.services import session_delete
+from chat.unlinking import account_unlink
 from flags.snapshot import Subject
 from onesource.errors import Conflict, NotFound
 
@@ -23,7 +24,18 @@ ROUNDS = 20
 # More than that is no coincidence.
 REFUSALS = 5
 # Of what an erasure deletes from, those small enough to be vacuumed at once.
-TABLES = ("content_key", "subject_alias", "held_content", "chat_idempotency_key", "chat_stream", "chat_stream_event")
+TABLES = (
+    "content_key",
+    "subject_alias",
+    "held_content",
+    "chat_idempotency_key",
+    "chat_stream",
+    "chat_stream_event",
+    "auth_user",
+    "knox_authtoken",
+    "django_session",
+    "django_admin_log",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +82,9 @@ def subject_erase(
     """Erases session by session, each in a transaction with its event; the keys and the alias go last, with
     subject.erased. Killed in between, it goes on where it stopped when it is run again.
 
-    The account stays: who uses it again gets a new pseudonym. Turns under way end unrecorded. Raises BadInput for the
-    reason, NotFound for a pseudonym that is not known, Conflict while turns keep being recorded.
+    The account stays, signed out and without its tokens: who uses it again gets a new pseudonym. Turns under way end
+    unrecorded. Raises BadInput for the reason, NotFound for a pseudonym that is not known, Conflict while turns keep
+    being recorded.
     """
     reason = reason_check(reason)
     tally = _Tally()
@@ -115,15 +128,17 @@ def _finish(subject_ref: str, reason: str, actor_ref: str, source: str, tally: _
     with transaction.atomic():
         IdempotencyKey.objects.filter(subject_ref=subject_ref).delete()
         aliases = SubjectAlias.objects.filter(subject_ref=subject_ref)
-        known = bool(aliases.select_for_update().values_list("pk"))
+        user_ids = list(aliases.select_for_update().values_list("user_id", flat=True))
         if sessions_of(subject_ref).exists():
             return None
-        known = known or ContentKey.objects.filter(subject_ref=subject_ref).exists() or bool(tally.sessions)
+        known = bool(user_ids) or ContentKey.objects.filter(subject_ref=subject_ref).exists() or bool(tally.sessions)
         turns = tally.turns + subject_content_erase(subject_ref=subject_ref).turns
         keys = keys_erase(subject_ref=subject_ref)
         held = HeldContent.objects.filter(key__subject_ref=subject_ref).count()
         if not known:
             return _again(subject_ref, held)
+        for user_id in user_ids:
+            account_unlink(user_id=user_id, source=source)
         aliases.delete()
         event_record(
             kind=actions.SUBJECT_ERASED,

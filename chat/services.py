@@ -17,6 +17,7 @@ from audit.erasing import Erased, content_erase
 from audit.services import event_record
 from chat import metrics
 from chat.failures import failure_record
+from chat.idempotency import claims_forget
 from chat.models import Session, Stream, Turn
 from chat.pipeline.legacy import legacy_draft
 from chat.pipeline.turn import Drafted, Endpoint, TurnInput
@@ -135,6 +136,7 @@ def session_delete(*, subject: Subject, session_id: uuid.UUID, actor_ref: str | 
         mine = Session.objects.filter(pk=session_id, subject_ref=subject.ref, deleted_at=None)
         if not mine.update(deleted_at=now, hot_erase_since=now, event_count=F("event_count") + 1):
             raise NotFound("This session does not exist or is not yours.", code="session_not_found")
+        claims_forget(subject_ref=subject.ref, session_id=session_id)
         erased = content_erase(session_id=session_id)
         streams = _streams_forget(session_id)
         event_record(

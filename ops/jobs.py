@@ -63,7 +63,13 @@ class Retention:
         self._keys_at = 0.0
 
     def __call__(self) -> None:
-        partitions_make(retention=retention(snapshot.current()))
+        try:
+            partitions_make(retention=retention(snapshot.current()))
+        finally:
+            # Whatever keeps the next days from being made must not keep what has expired.
+            self._purge()
+
+    def _purge(self) -> None:
         keys = time.monotonic() >= self._keys_at
         purged = purge_run(stop=self._stopping, keys=keys)
         if keys and purged.finished:

@@ -13,18 +13,20 @@ from pathlib import Path
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models.functions import Now
 from prometheus_client import REGISTRY
 
+from audit.models import TurnContent
 from flags.guarded import GuardedRollout
 from flags.models import Flag
 from flags.rollout_services import rollout_start
 from flags.services import flag_set
-from ops.jobs import jobs, rollouts_look
+from ops.jobs import Retention, jobs, rollouts_look
 from ops.leader import LEASE_SECONDS, Leadership, Lease, leadership
 from ops.models import WorkerLease
 from ops.worker import Job, Worker
+from tests.audit.contents import stored
 from tests.environment import ROOT
 from tests.ops.turns import KEY, failures_make, turns_make
 from tests.services.gunicorn import database_prepared, shell
@@ -139,6 +141,19 @@ def test_every_job_has_a_name_and_a_period() -> None:
         "retention": 300,
         "leftovers": 600,
     }
+
+
+@pytest.mark.django_db(transaction=True)
+def test_partitions_that_cannot_be_made_keep_nothing_from_being_purged(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored(expired=timedelta(days=40))
+
+    def fail(**given: object) -> None:
+        raise OperationalError("as always")
+
+    monkeypatch.setattr("ops.jobs.partitions_make", fail)
+    with pytest.raises(OperationalError, match="as always"):
+        Retention(lambda: False)()
+    assert not TurnContent.objects.exists()
 
 
 # Rollouts, from the record of the turns to the flag

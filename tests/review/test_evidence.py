@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from audit import retention
 from audit.models import ContentKey, SubjectAlias, TurnContent
 from audit.retention import purge_run
 from audit.sealing import log_seal
@@ -33,11 +34,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """later(): from now on the clock is a month ahead."""
+    """later(): from now on the clocks are a month ahead, the database's as well: the purge trusts neither alone."""
     now = timezone.now
 
     def shift() -> None:
         monkeypatch.setattr(timezone, "now", lambda: now() + timedelta(days=32))
+        monkeypatch.setattr(retention, "database_now", timezone.now)
 
     return shift
 

@@ -253,6 +253,7 @@ def test_content_that_was_purged(reviewer: Member, owner: Member, flag: Any, mon
     turn = Turn.objects.get(pk=ask(owner)["meta"]["turn_id"])
     now = timezone.now
     monkeypatch.setattr(timezone, "now", lambda: now() + timedelta(days=3))
+    monkeypatch.setattr("audit.retention.database_now", timezone.now)
     purge_run()
     assert not TurnContent.objects.exists()
     reviewer.user.refresh_from_db()
