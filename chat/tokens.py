@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models.signals import post_save, pre_delete, pre_save
 from django.dispatch import receiver
@@ -42,6 +43,9 @@ def token_ref(digest: str) -> str:
 def token_remember(
     sender: Any, instance: AuthToken, raw: bool, update_fields: frozenset[str] | None, **kwargs: Any
 ) -> None:
+    if not raw:
+        # Waits for an erasure of its user, or the event would name the pseudonym that the erasure is about to cut off.
+        list(User.objects.select_for_update(no_key=True).filter(pk=instance.user_id).values_list("pk"))
     state_remember(instance, raw=raw, update_fields=update_fields)
 
 
