@@ -273,7 +273,8 @@ def test_erase_asks_first(asked: Turn, owner: Member, monkeypatch: pytest.Monkey
     )
     assert not TurnContent.objects.exists()
     assert not SubjectAlias.objects.filter(user=owner.user).exists()
-    problem_of(owner.get(f"/chat/sessions/{asked.session_id}"), 404)
+    # The token went with the link to the account.
+    problem_of(owner.get(f"/chat/sessions/{asked.session_id}"), 401, "invalid_token")
 
 
 def test_erase_without_anybody_to_ask_says_what_to_add(
