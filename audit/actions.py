@@ -54,7 +54,7 @@ TURN_ABORTED = register(
     "ended",
     "question",
 )
-SESSION_DELETED = register("session.deleted", "Conversation erased by its owner", "session_id", "turns_erased")
+SESSION_DELETED = register("session.deleted", "Conversation erased", "session_id", "turns_erased")
 EXPORT_MADE = register("export.made", "Content or evidence exported", "what", "reason", "source")
 FLAG_CHANGED = register("flag.changed", "Flag or setting changed", "key", "old", "new", "reason", "source", "epoch")
 CONTENT_PURGED = register("content.purged", "Content deleted at the end of its retention", "turns", "before")
@@ -87,6 +87,33 @@ CHANGE_CANCELLED = register("change.cancelled", "Change of a flag withdrawn", "k
 CHANGE_SCHEDULED = register("change.scheduled", "Change of a flag scheduled", "key", "request", "scheduled_for")
 CHANGE_SUSPENDED = register("change.suspended", "Change of a flag suspended", "key", "request", "reason")
 CHANGE_APPLIED = register("change.applied", "Requested change of a flag made", "key", "request", "emergency")
+CONTENT_REVEALED = register(
+    "content.revealed", "Content shown to a reviewer", "turn_id", "session_id", "reason", "source"
+)
+TURN_REPLAYED = register("turn.replayed", "Turn asked again by a reviewer", "turn_id", "session_id", "reason", "source")
+USER_CREATED = register(
+    "user.created", "User made", "for_ref", "is_active", "is_staff", "is_superuser", "password_usable", "source"
+)
+USER_CHANGED = register("user.changed", "User changed", "for_ref", "fields", "flags", "source")
+USER_DELETED = register("user.deleted", "User deleted", "for_ref", "source")
+USER_GROUPS_CHANGED = register("user.groups_changed", "User's groups changed", "for_ref", "change", "groups", "source")
+USER_PERMISSIONS_CHANGED = register(
+    "user.permissions_changed", "User's own permissions changed", "for_ref", "change", "permissions", "source"
+)
+GROUP_CREATED = register("group.created", "Group made", "group", "source")
+GROUP_CHANGED = register("group.changed", "Group changed", "group", "fields", "source")
+GROUP_DELETED = register("group.deleted", "Group deleted", "group", "permissions", "members", "source")
+GROUP_PERMISSIONS_CHANGED = register(
+    "group.permissions_changed", "Group's permissions changed", "group", "change", "permissions", "source"
+)
+PERMISSION_DELETED = register("permission.deleted", "Permission deleted", "permission", "groups", "users", "source")
+ADMIN_EDITED = register("admin.edited", "Edited in the admin", "model", "object", "action", "fields")
+TOKEN_CHANGED = register("token.changed", "API token changed", "token", "for_ref", "fields", "expires", "source")
+TOKEN_REFUSED = register("token.refused", "API token refused", "cause", "token", "for_ref", "suppressed")
+CONFIGURATION_LOADED = register("configuration.loaded", "Process started with this configuration", "process", "hash")
+KNOWLEDGE_CHANGED = register(
+    "knowledge.changed", "Knowledge base changed", "what", "changed", "removed", "passages", "source"
+)
 HOLD_PLACED = register("hold.placed", "Legal hold placed", "session_id", "hold", "reason", "source", "turns")
 HOLD_RELEASED = register(
     "hold.released", "Legal hold released", "session_id", "hold", "reason", "source", "turns_deleted"

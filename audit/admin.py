@@ -2,6 +2,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from audit.models import Event
+from audit.rows import octets
 
 
 @admin.register(Event)
@@ -21,7 +22,7 @@ class EventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description="body")
     def body_text(self, event: Event) -> str:
-        return bytes(event.body).decode("utf-8")
+        return octets(event.body).decode("utf-8", "replace")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -67,10 +67,13 @@ def contents_delete(contents: "QuerySet[TurnContent]", *, skip_locked: bool = Fa
 
 
 def _set_aside(contents: "QuerySet[TurnContent]", session_ids: set[uuid.UUID]) -> int:
-    holds = LegalHold.objects.filter(session_id__in=session_ids, released_at=None)
+    """What had not expired when its hold was placed. Locks the holds: a release waits, and finds the copies."""
+    holds = LegalHold.objects.select_for_update().filter(session_id__in=session_ids, released_at=None).order_by("pk")
+    placed = dict(holds.values_list("session_id", "placed_at"))
     names = ("turn_id", "session_id", "seq", "key_id", "sealed", "created_at", "expires_at")
-    held = contents.filter(session_id__in=list(holds.values_list("session_id", flat=True))).values(*names)
-    return len(HeldContent.objects.bulk_create([HeldContent(**row) for row in held], ignore_conflicts=True))
+    rows = contents.filter(session_id__in=list(placed)).values(*names)
+    held = [HeldContent(**row) for row in rows if placed[row["session_id"]] < row["expires_at"]]
+    return len(HeldContent.objects.bulk_create(held, ignore_conflicts=True))
 
 
 def keys_erase(*, subject_ref: str) -> int:

@@ -64,6 +64,8 @@ def hold_release(*, session_id: uuid.UUID, reason: str, actor_ref: str, source: 
     reason = reason_check(reason)
     with transaction.atomic():
         now = timezone.now()
+        # First, as whoever deletes contents does before it reads the holds, or the two would wait for each other.
+        list(TurnContent.objects.select_for_update().filter(session_id=session_id).order_by("pk").values_list("pk"))
         hold = LegalHold.objects.select_for_update().filter(session_id=session_id, released_at=None).first()
         if hold is None:
             raise NotFound("This conversation is under no legal hold.", code="not_held")

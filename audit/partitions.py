@@ -5,7 +5,8 @@ made and taken off under locks that every turn needs, so each try waits half a s
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
@@ -30,6 +31,10 @@ AHEAD = timedelta(days=3)
 # That of CONV_TTL_SECONDS.
 DEFAULT_RETENTION = timedelta(days=30)
 LOCK_TIMEOUT_MS = 500
+# For what nobody waits for.
+PATIENT_SECONDS = 600.0
+# More is as bad, and counting it would cost every scrape.
+OVERDUE_LIMIT = 100_000
 STREAM = "retention"
 
 
@@ -108,9 +113,11 @@ def partition_detach(day: date) -> bool:
         _lock(cursor, "ACCESS EXCLUSIVE")
         if day not in partition_days(attached=True):
             return True
+        # The holds are locked: whoever releases one waits, and finds the copies.
         cursor.execute(
-            f"INSERT INTO held_content ({COLUMNS}) SELECT {COLUMNS} FROM {name} WHERE session_id IN "  # noqa: S608
-            "(SELECT session_id FROM legal_hold WHERE released_at IS NULL) ON CONFLICT DO NOTHING"
+            f"INSERT INTO held_content ({COLUMNS}) SELECT {COLUMNS} FROM {name} JOIN "  # noqa: S608
+            "(SELECT session_id, placed_at FROM legal_hold WHERE released_at IS NULL FOR SHARE) hold "
+            "USING (session_id) WHERE placed_at < expires_at ON CONFLICT DO NOTHING"
         )
         cursor.execute(f"ALTER TABLE {TABLE} DETACH PARTITION {name}")
         # Else dropping it would need the lock on the table of the keys once more.
@@ -126,20 +133,53 @@ def partition_drop(day: date) -> Dropped:
     """Deletes a day that was taken off and records it, in one transaction."""
     name = _name(day)
     with transaction.atomic(), connection.cursor() as cursor:
-        # Two workers: the second finds nothing left.
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [name])
-        if day not in partition_days(attached=False):
+        # Two workers: the second leaves it to the first, however long that takes, or finds nothing left.
+        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext(%s))", [name])
+        if not cursor.fetchone()[0] or day not in partition_days(attached=False):
             return Dropped(0, 0)
-        cursor.execute(
-            f"SELECT count(*), count(h.turn_id) FROM {name} LEFT JOIN held_content h USING (turn_id)"  # noqa: S608
-        )
-        row = cursor.fetchone()
+        with _patient(cursor):
+            cursor.execute(
+                f"SELECT count(*), count(h.turn_id) FROM {name} LEFT JOIN held_content h USING (turn_id)"  # noqa: S608
+            )
+            row = cursor.fetchone()
         dropped = Dropped(turns=row[0] - row[1], held=row[1])
         cursor.execute(f"DROP TABLE {name}")
         if dropped.turns:
             before = day_start(day + timedelta(days=1)).isoformat()
             purged_record(turns=dropped.turns, held=dropped.held, before=before, how="partition")
     return dropped
+
+
+@contextmanager
+def _patient(cursor: CursorWrapper) -> Iterator[None]:
+    """In the caller's transaction: more time than a request has. The table at hand is nobody's any more."""
+    session = connection.connection
+    session.limit = PATIENT_SECONDS + 1
+    cursor.execute("SHOW statement_timeout")
+    before = cursor.fetchone()[0]
+    cursor.execute(f"SET LOCAL statement_timeout = '{PATIENT_SECONDS:g}s'")
+    try:
+        yield
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [before])
+    finally:
+        # That of its class again.
+        del session.limit
+
+
+def detached_overdue(before: datetime) -> int:
+    """How many contents, counted up to a limit, are in partitions whose day was over by then and that are taken off
+    but not dropped."""
+    if not partitioned():
+        return 0
+    rows = 0
+    with connection.cursor() as cursor:
+        for day in partition_days(attached=False):
+            if day_start(day + timedelta(days=1)) <= before:
+                cursor.execute(
+                    f"SELECT count(*) FROM (SELECT FROM {_name(day)} LIMIT {OVERDUE_LIMIT}) found"  # noqa: S608
+                )
+                rows += cursor.fetchone()[0]
+    return rows
 
 
 def purged_record(*, turns: int, held: int, before: str, how: str) -> None:
@@ -176,12 +216,16 @@ def _lock(cursor: CursorWrapper, keys: str) -> None:
 
 
 def _unless_busy(task: str, act: Callable[[CursorWrapper], T]) -> T | None:
-    """`act` in a transaction; None when it would have had to wait too long for a lock."""
+    """`act` in a transaction; None when it would have had to wait too long for a lock, or took too long itself."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             return act(cursor)
     except OperationalError as error:
-        if not isinstance(error.__cause__, errors.LockNotAvailable):
+        if isinstance(error.__cause__, errors.QueryCanceled):
+            # Nothing that the next try is sure to have over, so it is told louder.
+            log.warning("partitions.timed_out", task=task)
+        elif isinstance(error.__cause__, errors.LockNotAvailable):
+            log.info("partitions.busy", task=task)
+        else:
             raise
-        log.info("partitions.busy", task=task)
         return None

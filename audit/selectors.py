@@ -12,7 +12,8 @@ from django.utils import timezone
 from audit import actions, content
 from audit.keys import data_key_of
 from audit.models import Content, Event, HeldContent, LegalHold, SubjectAlias, TurnContent
-from audit.partitions import day_start
+from audit.partitions import day_start, detached_overdue
+from audit.rows import body_read
 from audit.services import content_context
 
 OVERDUE_AFTER = timedelta(minutes=15)
@@ -44,12 +45,16 @@ def content_of(turn_id: uuid.UUID) -> TurnContent | None:
     return TurnContent.objects.filter(turn_id=turn_id, expires_at__gt=timezone.now()).select_related("key").first()
 
 
-def content_for_review(turn_id: uuid.UUID) -> Content | None:
+def content_for_review(turn_id: uuid.UUID) -> TurnContent | HeldContent | None:
     """The content of a turn with its key: until it expires, and after that or its deletion while it is held.
 
-    What is still there, but neither in its time nor held, is not read.
+    What is still there, but neither in its time nor held, is not read. A hold that came after its expiry came too late.
     """
-    held = Exists(LegalHold.objects.filter(session_id=OuterRef("session_id"), released_at=None))
+    held = Exists(
+        LegalHold.objects.filter(
+            session_id=OuterRef("session_id"), released_at=None, placed_at__lt=OuterRef("expires_at")
+        )
+    )
     retained = TurnContent.objects.filter(Q(expires_at__gt=timezone.now()) | held, turn_id=turn_id)
     kept = HeldContent.objects.filter(held, turn_id=turn_id)
     return retained.select_related("key").first() or kept.select_related("key").first()
@@ -70,7 +75,7 @@ def content_gone(*, session_id: str, subject_ref: str, expires_at: datetime | No
     `expires_at` is among the facts of a turn's event.
     """
     released = [
-        event.at for event in _events(f"hold:{session_id}", actions.HOLD_RELEASED) if _facts(event)["turns_deleted"]
+        event.at for event in _events(f"hold:{session_id}", actions.HOLD_RELEASED) if _facts(event).get("turns_deleted")
     ]
     if released:
         return Gone("purged", released[-1])
@@ -80,9 +85,16 @@ def content_gone(*, session_id: str, subject_ref: str, expires_at: datetime | No
     if expires_at is not None:
         # One that was under way then may have had an earlier limit.
         purges = Event.objects.filter(kind=actions.CONTENT_PURGED, at__gte=expires_at).order_by("at")[:LOOK_AT]
-        later = (event.at for event in purges if datetime.fromisoformat(_facts(event)["before"]) > expires_at)
+        later = (event.at for event in purges if (before := _before(event)) and before > expires_at)
         found += [Gone("purged", at) for at in islice(later, 1)]
     return min(found, key=lambda gone: gone.at, default=None)
+
+
+def _before(event: Event) -> datetime | None:
+    try:
+        return datetime.fromisoformat(_facts(event)["before"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _events(stream: str, kind: str) -> list[Event]:
@@ -90,8 +102,9 @@ def _events(stream: str, kind: str) -> list[Event]:
 
 
 def _facts(event: Event) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads(bytes(event.body))["facts"]
-    return facts
+    """Nothing of a body that somebody has spoilt: verification names it, and a page must not end in an error."""
+    body = body_read(bytes(event.body))
+    return body["facts"] if body else {}
 
 
 def contents_due(before: datetime) -> "QuerySet[TurnContent]":
@@ -103,7 +116,8 @@ def contents_due(before: datetime) -> "QuerySet[TurnContent]":
 
 def contents_overdue() -> int:
     """How many rows should have been deleted a quarter of an hour ago."""
-    return contents_due(timezone.now() - OVERDUE_AFTER).count()
+    before = timezone.now() - OVERDUE_AFTER
+    return contents_due(before).count() + detached_overdue(before)
 
 
 def person_of(subject_ref: str) -> str:
@@ -115,3 +129,8 @@ def person_of(subject_ref: str) -> str:
 def person_by(field: str) -> Subquery:
     """For an annotation: the user name behind the pseudonym in `field`, null after an erasure."""
     return Subquery(SubjectAlias.objects.filter(subject_ref=OuterRef(field)).values("user__username")[:1])
+
+
+def subject_ref_held(user_id: int) -> str:
+    """The pseudonym of a user who has one, or "". Makes none, unlike subject_ref_of: for a user about to be deleted."""
+    return SubjectAlias.objects.filter(user_id=user_id).values_list("subject_ref", flat=True).first() or ""

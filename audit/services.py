@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import transaction
 from django.db.models import F
@@ -165,3 +166,9 @@ def triggers_restore(sender: object, **kwargs: Any) -> None:
         event_record(
             kind=actions.TRIGGERS_RESTORED, stream="protection", actor_ref="", facts={"triggers": sorted(restored)}
         )
+
+
+def identifier_hash(purpose: str, value: bytes) -> str:
+    """Keyed, so that repeated attempts can be told from others, and nothing can be read or guessed without the key."""
+    digest = hmac.new(settings.SECRET_KEY.encode(), purpose.encode() + b":" + value, hashlib.sha256)
+    return digest.hexdigest()[:32]

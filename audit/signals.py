@@ -1,15 +1,12 @@
 """Sign-ins are events too: the trail shows who could have done what."""
 
-import hashlib
-import hmac
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth import signals
 from django.dispatch import receiver
 
 from audit import actions
-from audit.services import event_record, subject_ref_of
+from audit.services import event_record, identifier_hash, subject_ref_of
 
 STREAM = "auth"
 
@@ -27,8 +24,6 @@ def logout_record(sender: object, user: Any, **kwargs: Any) -> None:
 
 @receiver(signals.user_login_failed)
 def login_failed_record(sender: object, credentials: dict[str, Any], **kwargs: Any) -> None:
-    # Keyed, so that repeated attempts on one name can be seen, and no name can be read or guessed without the key.
     name = str(credentials.get("username", ""))
-    digest = hmac.new(settings.SECRET_KEY.encode(), b"login:" + name.encode("utf-8", "replace"), hashlib.sha256)
-    facts = {"identifier_hash": digest.hexdigest()[:32]}
+    facts = {"identifier_hash": identifier_hash("login", name.encode("utf-8", "replace"))}
     event_record(kind=actions.LOGIN_FAILED, stream=STREAM, actor_ref="", facts=facts)

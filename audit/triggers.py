@@ -61,15 +61,18 @@ def _sqlite_statements() -> dict[str, tuple[str, str]]:
     statements = {}
     for table, keys in TABLES.items():
         refuse = f"BEGIN SELECT RAISE(ABORT, '{table} {REFUSAL}'); END"
-        same = " OR ".join(
-            "(" + " AND ".join(f'"{column}" = NEW."{column}"' for column in columns) + ")" for columns in keys
-        )
+        same = " OR ".join(f"({' AND '.join(map(_same, columns))})" for columns in keys)
         exists = f'WHEN EXISTS (SELECT 1 FROM "{table}" WHERE {same}) '  # noqa: S608  (names of this module)
         for verb, condition in (("update", ""), ("delete", ""), ("insert", exists)):
             name = f"{table}_no_{'replace' if verb == 'insert' else verb}"
             create = f'CREATE TRIGGER {name} BEFORE {verb.upper()} ON "{table}" {condition}{refuse}'
             statements[name] = (table, create)
     return statements
+
+
+def _same(column: str) -> str:
+    # Of a row without an id yet SQLite shows -1: a stored row of that id would otherwise refuse every other one.
+    return f'"{column}" = NEW."{column}"' + (' AND NEW."id" <> -1' if column == "id" else "")
 
 
 def _sqlite_wrong(cursor: CursorWrapper) -> list[str]:
@@ -89,7 +92,8 @@ def _postgresql_triggers() -> Mapping[str, tuple[str, str, int]]:
 
 def _postgresql_wrong(cursor: CursorWrapper) -> list[str]:
     cursor.execute(
-        "SELECT t.tgname, t.tgrelid::regclass::text, t.tgtype, t.tgenabled = 'A' AND t.tgqual IS NULL, p.prosrc "
+        "SELECT t.tgname, t.tgrelid::regclass::text, t.tgtype, "
+        "t.tgenabled = 'A' AND t.tgqual IS NULL AND t.tgattr::text = '', p.prosrc "
         "FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE NOT t.tgisinternal"
     )
     # `A`: also with session_replication_role = replica, which any superuser's session may set.

@@ -5,4 +5,4 @@ class ChatConfig(AppConfig):
     name = "chat"
 
     def ready(self) -> None:
-        from chat import checks  # noqa: F401  (registering is the import's purpose)
+        from chat import checks, tokens  # noqa: F401  (registering is the import's purpose)

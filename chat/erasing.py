@@ -14,12 +14,24 @@ from audit.services import event_record
 from chat.models import IdempotencyKey, Session
 from chat.selectors import sessions_of
 from chat.services import session_delete
+from chat.unlinking import account_unlink
 from flags.snapshot import Subject
 from onesource.errors import Conflict, NotFound
 
 BATCH = 100
 # Of what an erasure deletes from, those small enough to be vacuumed at once.
-TABLES = ("content_key", "subject_alias", "held_content", "chat_idempotency_key", "chat_stream", "chat_stream_event")
+TABLES = (
+    "content_key",
+    "subject_alias",
+    "held_content",
+    "chat_idempotency_key",
+    "chat_stream",
+    "chat_stream_event",
+    "auth_user",
+    "knox_authtoken",
+    "django_session",
+    "django_admin_log",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +86,8 @@ def subject_erase(
     """Erases session by session, each in a transaction with its event; then the keys and the alias, with
     subject.erased. Killed in between, it goes on where it stopped when it is run again.
 
-    The account stays: who uses it again gets a new pseudonym. Turns under way end unrecorded. Raises BadInput for the
-    reason, NotFound for a pseudonym that is not known.
+    The account stays, signed out and without its tokens: who uses it again gets a new pseudonym. Turns under way end
+    unrecorded. Raises BadInput for the reason, NotFound for a pseudonym that is not known.
     """
     reason = reason_check(reason)
     tally = _Tally(sessions_of(subject_ref).count(), progress)
@@ -114,7 +126,8 @@ def _finish(subject_ref: str, reason: str, actor_ref: str, source: str, tally: _
         IdempotencyKey.objects.filter(subject_ref=subject_ref).delete()
         aliases = SubjectAlias.objects.filter(subject_ref=subject_ref)
         keys = ContentKey.objects.filter(subject_ref=subject_ref)
-        locked = [list(rows.select_for_update().order_by("pk").values_list("pk")) for rows in (aliases, keys)]
+        user_ids = list(aliases.select_for_update().values_list("user_id", flat=True))
+        list(keys.select_for_update().order_by("pk").values_list("pk"))
         begun = sessions_of(subject_ref).count()
         contents = subject_content_erase(subject_ref=subject_ref)
         erased = Erasure(
@@ -125,8 +138,10 @@ def _finish(subject_ref: str, reason: str, actor_ref: str, source: str, tally: _
             held=HeldContent.objects.filter(key__subject_ref=subject_ref).count(),
             files_clean=False,
         )
-        if not (locked[0] or erased.sessions or erased.turns or erased.keys):
+        if not (user_ids or erased.sessions or erased.turns or erased.keys):
             return _again(erased)
+        for user_id in user_ids:
+            account_unlink(user_id=user_id, source=source)
         aliases.delete()
         facts = {name: value for name, value in asdict(erased).items() if name != "files_clean"}
         event_record(

@@ -1,7 +1,8 @@
 """Turns that got no answer, on record as far as that is possible: a rollout's guard counts them against their arm."""
 
 import structlog
-from django.db import DatabaseError, InterfaceError, transaction
+from django import db
+from django.db import transaction
 
 from chat.models import TurnFailure
 from chat.pipeline.turn import TurnInput
@@ -26,7 +27,7 @@ def failure_keep(turn: TurnInput, code: str) -> None:
     try:
         with transaction.atomic():
             TurnFailure.objects.create(endpoint=turn.endpoint, pipeline=turn.pipeline, arms=turn.arms, code=code[:60])
-    except (DatabaseError, InterfaceError) as second:
+    except db.Error as second:
         log.warning("turn.failure_not_kept", code=code, cause=type(second).__name__)
 
 

@@ -5,18 +5,21 @@ that nginx reported as 502 had been executed); the client's repeat gets that tur
 """
 
 import hashlib
+import hmac
 import json
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from audit.content import ContentUnreadable
 from audit.selectors import content_of, content_read
-from chat.models import IdempotencyKey
+from chat.models import IdempotencyKey, Stream, Turn
 from onesource.errors import Conflict, Gone
 
 KEPT = timedelta(hours=24)
@@ -44,22 +47,40 @@ class Replay:
 
 
 def fingerprint(path: str, body: Any) -> str:
+    """For claim_take. Not to be kept: who has it can try out questions."""
     text = json.dumps([path, body], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _keyed(subject_ref: str, key: str, fingerprint: str) -> str:
+    """What is kept of a fingerprint: of no use without SECRET_KEY, and another under each key of each caller.
+
+    For 24 hours after SECRET_KEY was changed, repeats of requests from before are told that theirs is another one.
+    """
+    text = json.dumps(["idempotency", subject_ref, key, fingerprint])
+    return hmac.new(settings.SECRET_KEY.encode(), text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def _matches(row: IdempotencyKey, fingerprint: str) -> bool:
+    """Rows of earlier releases hold the fingerprint itself, for 24 hours after an upgrade."""
+    kept = row.fingerprint.encode()
+    keyed = _keyed(row.subject_ref, row.key, fingerprint)
+    return any(hmac.compare_digest(kept, known.encode()) for known in (keyed, fingerprint))
 
 
 def claim_take(*, subject_ref: str, key: str, fingerprint: str, budget: timedelta) -> Claim | Replay:
     """Raises Conflict for another body under the key, or while the key's request is running."""
     now = timezone.now()
+    keyed = _keyed(subject_ref, key, fingerprint)
     row, created = IdempotencyKey.objects.get_or_create(
-        subject_ref=subject_ref, key=key, defaults={"fingerprint": fingerprint, "claimed_at": now}
+        subject_ref=subject_ref, key=key, defaults={"fingerprint": keyed, "claimed_at": now}
     )
     if created:
         _held.add(row.pk)
         return Claim(row.pk, row.claimed_at)
     if row.claimed_at < now - KEPT:
-        return _take_over(row, fingerprint)
-    if row.fingerprint != fingerprint:
+        return _take_over(row, keyed)
+    if not _matches(row, fingerprint):
         raise Conflict(
             "This Idempotency-Key was used with another request. Use a new key for a new question.",
             code="idempotency_key_reused",
@@ -67,7 +88,7 @@ def claim_take(*, subject_ref: str, key: str, fingerprint: str, budget: timedelt
     if row.turn_id:
         return Replay(row.turn_id)
     if row.claimed_at < now - budget - GRACE or _is_orphaned(row):
-        return _take_over(row, fingerprint)
+        return _take_over(row, keyed)
     raise Conflict(
         "The request with this Idempotency-Key is still running. Send it again in a moment.",
         code="idempotency_key_in_flight",
@@ -88,10 +109,10 @@ def claims_beat() -> None:
         IdempotencyKey.objects.filter(pk__in=held, turn_id=None).update(seen_at=Now())
 
 
-def _take_over(row: IdempotencyKey, fingerprint: str) -> Claim:
+def _take_over(row: IdempotencyKey, keyed: str) -> Claim:
     now = timezone.now()
     taken = IdempotencyKey.objects.filter(pk=row.pk, claimed_at=row.claimed_at).update(
-        fingerprint=fingerprint, turn_id=None, claimed_at=now, seen_at=Now()
+        fingerprint=keyed, turn_id=None, claimed_at=now, seen_at=Now()
     )
     if not taken:
         raise Conflict(
@@ -114,6 +135,16 @@ def claim_release(claim: Claim) -> None:
     """After a failure: nothing was recorded, so the key may be used again at once."""
     _held.discard(claim.pk)
     IdempotencyKey.objects.filter(pk=claim.pk, claimed_at=claim.claimed_at, turn_id=None).delete()
+
+
+def claims_forget(*, subject_ref: str, session_id: uuid.UUID) -> None:
+    """With a session that is deleted, in the caller's transaction: a key may have been made from what was asked.
+
+    A repeat that comes after it is a new request.
+    """
+    turns = Turn.objects.filter(session_id=session_id).values("pk")
+    streams = Stream.objects.filter(session_id=session_id).values("pk")
+    IdempotencyKey.objects.filter(Q(turn_id__in=turns) | Q(turn_id__in=streams), subject_ref=subject_ref).delete()
 
 
 def claims_purge() -> int:

@@ -67,6 +67,14 @@ class Turn(models.Model):
     class Meta:
         db_table = "chat_turn"
         constraints = [models.UniqueConstraint(fields=["session", "seq"], name="chat_turn_session_seq")]
+        # What reviewers look for; on PostgreSQL the JSON columns have GIN indexes as well (migration 0006).
+        indexes = [
+            models.Index(fields=["outcome", "created_at"], name="chat_turn_outcome_at"),
+            models.Index(fields=["endpoint", "created_at"], name="chat_turn_endpoint_at"),
+            models.Index(fields=["model", "created_at"], name="chat_turn_model_at"),
+            models.Index(fields=["created_at"], condition=models.Q(degraded=True), name="chat_turn_degraded_at"),
+            models.Index(fields=["created_at"], condition=models.Q(repaired=True), name="chat_turn_repaired_at"),
+        ]
 
     def __str__(self) -> str:
         return str(self.id)

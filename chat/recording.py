@@ -1,10 +1,11 @@
 """The record of a turn: event, facts, encrypted content and the session's counters, in one transaction."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -21,6 +22,7 @@ from chat.models import Session, Turn
 from chat.pipeline.turn import Drafted, TurnInput
 from chat.stores.base import Message
 from chat.stores.conversation import history_append
+from chat.stores.waiting import shared
 from flags.registry import REGISTRY
 from flags.snapshot import Snapshot
 from onesource.errors import NotFound, Unavailable
@@ -90,8 +92,13 @@ def turn_record(
         Message(2 * seq, "assistant", text, key_id=stored.key_id),
     ]
     # robust: the turn is on record, so no fault of the store may keep its answer from the caller.
-    transaction.on_commit(lambda: history_append(turn.session_id, messages, flags=turn.flags), robust=True)
+    transaction.on_commit(partial(_remember, turn, messages), robust=True)
     return Recorded(answer, row)
+
+
+def _remember(turn: TurnInput, messages: Sequence[Message]) -> None:
+    with shared(turn.waits):
+        history_append(turn.session_id, messages, flags=turn.flags)
 
 
 @contextmanager
@@ -212,7 +219,9 @@ def _facts(turn: TurnInput, drafted: Drafted, seq: int, context: str, times: Tim
         "template": drafted.template,
         "enforced": completion.enforced,
         "stop_reason": completion.stop_reason,
-        "passages": list(drafted.passage_keys),
+        "passages": [found.key for found in drafted.passages],
+        # A key stays when its text is edited: whether it is still the same is told by these.
+        "passage_hashes": [found.digest for found in drafted.passages],
         "references": [
             f"{r['text']}{'' if r['known'] else ' (unknown)'}" for r in drafted.references[:FACTS_REFERENCES]
         ],

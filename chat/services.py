@@ -17,6 +17,7 @@ from audit.erasing import Erased, content_erase
 from audit.services import event_record
 from chat import metrics
 from chat.failures import failure_record
+from chat.idempotency import claims_forget
 from chat.models import Session, Stream, Turn
 from chat.pipeline.legacy import legacy_draft
 from chat.pipeline.turn import Drafted, Endpoint, TurnInput
@@ -24,6 +25,7 @@ from chat.pipeline.unified import unified_draft
 from chat.recording import retention, turn_record
 from chat.selectors import session_for
 from chat.stores.conversation import History, history_delete, history_load
+from chat.stores.waiting import TurnWaits, shared
 from chat.streaming.buffer import buffer_delete
 from flags.snapshot import Snapshot, Subject
 from onesource.errors import NotFound
@@ -52,7 +54,9 @@ def turn_prepare(
     """Raises NotFound for a session that is a stranger's or was deleted."""
     started = time.perf_counter()
     session = session_for(subject.ref, session_id) if session_id else None
-    history = _history(session, flags)
+    waits = TurnWaits()
+    with shared(waits):
+        history = _history(session, flags)
     turn = TurnInput(
         turn_id=uuid.uuid4(),
         session_id=session_id or uuid.uuid4(),
@@ -61,6 +65,7 @@ def turn_prepare(
         history=history.messages,
         flags=flags,
         subject=subject,
+        waits=waits,
     )
     structlog.contextvars.bind_contextvars(turn_id=str(turn.turn_id))
     return Prepared(turn, history.outcome, started)
@@ -131,6 +136,7 @@ def session_delete(*, subject: Subject, session_id: uuid.UUID, actor_ref: str | 
         mine = Session.objects.filter(pk=session_id, subject_ref=subject.ref, deleted_at=None)
         if not mine.update(deleted_at=now, hot_erase_since=now, event_count=F("event_count") + 1):
             raise NotFound("This session does not exist or is not yours.", code="session_not_found")
+        claims_forget(subject_ref=subject.ref, session_id=session_id)
         erased = content_erase(session_id=session_id)
         streams = _streams_forget(session_id)
         event_record(

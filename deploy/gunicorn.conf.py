@@ -1,9 +1,10 @@
 """`gunicorn -c deploy/gunicorn.conf.py onesource.wsgi`; WEB_WORKERS, WEB_THREADS and WORKER_CLASS adjust it."""
 
-import contextlib
 import os
 import pathlib
 import signal
+import subprocess
+import sys
 
 bind = f"{os.environ.get('HOST') or '127.0.0.1'}:{os.environ.get('PORT') or '8000'}"
 workers = int(os.environ.get("WEB_WORKERS") or "2")
@@ -52,6 +53,20 @@ def when_ready(server):
 
     if not settings.PRODUCTION:
         print(f"\nReady: {server.LISTENERS[0]}/\n".replace("//0.0.0.0:", "//127.0.0.1:"), flush=True)
+    if os.environ.get("WITH_WORKER") == "1":
+        # Ends with this process, however that ends.
+        subprocess.Popen([sys.executable, "manage.py", "worker", "--with-parent"])
+
+
+def on_reload(server):
+    """A reload reads code and secrets anew: its first worker records what it found."""
+    server.configuration_recorded = False
+
+
+def pre_fork(server, worker):
+    """One worker of each start records the configuration."""
+    worker.records_configuration = not getattr(server, "configuration_recorded", False)
+    server.configuration_recorded = True
 
 
 def child_exit(server, worker):
@@ -62,19 +77,16 @@ def child_exit(server, worker):
 
 
 def post_worker_init(worker):
-    """From SIGTERM on /readyz says 503, while the requests at hand are finished."""
-    from django.db import DatabaseError, InterfaceError, connection
-
+    """A worker accepts when it is warm. From SIGTERM on /readyz says 503, while the requests at hand are finished."""
     from chat.streaming.sweeper import sweeper_start
-    from knowledge.retrieval import search
+    from ops.configuration import configuration_record_start
     from ops.health import draining
+    from ops.warming import worker_warm
 
-    # The index is read at its first use, which takes a second or two; no caller should wait for that. Without a
-    # database the worker starts all the same: /readyz says what is wrong.
-    with contextlib.suppress(DatabaseError, InterfaceError):
-        search("warm up")
-    connection.close()
+    worker_warm()
     sweeper_start()
+    if worker.records_configuration:
+        configuration_record_start("web")
 
     stop = signal.getsignal(signal.SIGTERM)
 

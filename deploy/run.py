@@ -32,6 +32,8 @@ def main() -> None:
     metrics = settings.VAR_DIR / "metrics"
     metrics.mkdir(parents=True, exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
+    if not settings.PRODUCTION:
+        os.environ.setdefault("WITH_WORKER", "1")
     sys.stdout.flush()
     arguments = [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "onesource.wsgi"]
     os.execv(sys.executable, arguments)  # noqa: S606
@@ -52,7 +54,7 @@ def _shown(host: str) -> str:
 
 def _welcome(address: str, token: str) -> None:
     print(f'\nONESource: {address}/   (answers once "Ready" appears below)')
-    print("Worker:    make worker, beside this; without it no guarded rollout moves and nothing scheduled is made")
+    print("Worker:    runs beside this: seals the audit trail, deletes what is past its retention, moves rollouts")
     if token:
         print(f"Token:     {token}   (user developer, 7 days; each start makes a new one)")
         print(

@@ -8,7 +8,7 @@ from flags import snapshot
 from flags.registry import REGISTRY
 
 STORE_URLS = {"redis": "REDIS_URL", "mongo": "MONGO_URL"}
-APPS = ("audit", "chat", "flags", "knowledge", "onesource", "ops")
+APPS = ("audit", "chat", "flags", "knowledge", "onesource", "ops", "review")
 ASKED = re.compile(r"""(?<!\benv)\.(?:boolean|number|choice)\(\s*["']([A-Z][A-Z0-9_]+)["']""")
 
 

@@ -3,8 +3,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import structlog
+from django import db
 from django.contrib.auth.models import AbstractUser
-from django.db import DatabaseError, InterfaceError
 
 from audit.services import subject_ref_of
 from flags.models import Flag, FlagsEpoch, Setting, Switch
@@ -18,7 +18,7 @@ T = TypeVar("T")
 def _reading(read: Callable[[], T]) -> T:
     try:
         return read()
-    except (DatabaseError, InterfaceError) as error:
+    except db.Error as error:
         raise SourceAway(type(error).__name__) from error
 
 

@@ -1,5 +1,6 @@
 """What the rest of the product asks: `search` for passages to show a model, `judge` for an answer without one."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,11 @@ class Found:
     clauses: tuple[str, ...]
     figures: tuple[str, ...]
     score: float
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits of the SHA-256 of the text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +178,11 @@ def _passage_ids(snapshot: Snapshot, query: tantivy.Query, limit: int) -> list[i
         log.exception("knowledge_index_broken", version=snapshot.version)
         snapshot_forget(broken=True)
         return []
+
+
+def passages_named(keys: Sequence[str]) -> list[Found]:
+    """Those that there still are, in the order of `keys`; of two documents with one key, the pack's."""
+    return [_as_found(passage, 0.0) for passage in selectors.passages_by_key(keys)]
 
 
 def _found(ids: Sequence[int], scores: dict[int, float]) -> list[Found]:

@@ -32,3 +32,12 @@ def reference_texts() -> Iterator[list[str]]:
     ingested = Passage.objects.filter(document__kind=Document.Kind.INGESTED).exclude(clauses=[])
     for reference, clauses in ingested.values_list("reference", "clauses").iterator(chunk_size=2000):
         yield [reference, *clauses]
+
+
+def passages_by_key(keys: Sequence[str]) -> list[Passage]:
+    """In the order of `keys`, without those that are gone; a note of the pack before an ingested piece."""
+    rows = Passage.objects.filter(key__in=keys).select_related("document")
+    found: dict[str, Passage] = {}
+    for passage in sorted(rows, key=lambda row: (row.document.kind != Document.Kind.PACK, row.pk)):
+        found.setdefault(passage.key, passage)
+    return [found[key] for key in keys if key in found]

@@ -7,6 +7,9 @@ from uuid import uuid4
 from django.db import transaction
 from django.db.models import F
 
+from audit import actions
+from audit.actors import actor_current
+from audit.services import event_record
 from knowledge.extraction import ExtractedDocument, document_extract
 from knowledge.models import Document, IndexVersion, Passage
 from knowledge.pack import STARTER, PackFile, pack_hash, pack_paths, pack_read
@@ -34,6 +37,17 @@ def index_version_advance() -> None:
     IndexVersion.objects.filter(pk=1).update(number=F("number") + 1, stamp=uuid4())
 
 
+def _change_record(what: str, **facts: int | str) -> None:
+    """What answers may cite has changed. No title and no path: both are the operator's own texts."""
+    actor = actor_current()
+    event_record(
+        kind=actions.KNOWLEDGE_CHANGED,
+        stream="knowledge",
+        actor_ref=actor.ref,
+        facts={"what": what, **facts, "source": actor.source},
+    )
+
+
 def pack_load(*, folder: Path = STARTER) -> PackLoaded:
     """Bring the database to the pack on disk; one query when nothing changed. Raises PackError before any write."""
     paths = pack_paths(folder)
@@ -53,6 +67,7 @@ def pack_load(*, folder: Path = STARTER) -> PackLoaded:
                 notes += _pack_file_store(file)
             Document.objects.filter(source__in=gone).delete()
             index_version_advance()
+            _change_record("pack", changed=len(files), removed=len(gone), passages=notes)
     return PackLoaded(documents=len(paths), notes=notes, changed=len(files), removed=len(gone))
 
 
@@ -111,6 +126,7 @@ def document_ingest(path: Path, *, source: str = "") -> Ingested:
         document.passages.all().delete()
         Passage.objects.bulk_create(_passages(document, extracted), batch_size=500)
         index_version_advance()
+        _change_record("document", changed=1, removed=0, passages=len(extracted.pieces), hash=extracted.content_hash)
     return Ingested(document, len(extracted.pieces), changed=True)
 
 
@@ -145,4 +161,5 @@ def documents_prune(*, sources_kept: Sequence[str], under: str) -> int:
         if count:
             gone.delete()
             index_version_advance()
+            _change_record("prune", changed=0, removed=count, passages=0)
     return count

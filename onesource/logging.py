@@ -95,6 +95,8 @@ def logging_config(level: str) -> None:
                 "httpx": {"level": "WARNING"},
                 "httpcore": {"level": "WARNING"},
                 "pypdf": {"level": "ERROR"},
+                # A line for each try to connect, four a second in an outage; ours says it once.
+                "psycopg.pool": {"level": "ERROR"},
             },
         }
     )

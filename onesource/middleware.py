@@ -6,7 +6,14 @@ import structlog
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from onesource.errors import CONTENT_TYPE, MethodNotAllowed, internal_error, problem_of, problem_response
+from onesource.errors import (
+    CONTENT_TYPE,
+    MethodNotAllowed,
+    internal_error,
+    problem_headers,
+    problem_of,
+    problem_response,
+)
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -87,5 +94,8 @@ class ProblemMiddleware:
         if problem is None:
             return internal_error(request, error)
         if "text/html" in request.headers.get("Accept", "") and not request.path.startswith(("/chat", "/v1", "/ofrep")):
-            return render(request, "problem.html", {"problem": problem}, status=problem.status)
+            response = render(request, "problem.html", {"problem": problem}, status=problem.status)
+            for name, value in problem_headers(problem).items():
+                response.headers[name] = value
+            return response
         return problem_response(problem, request)

@@ -52,6 +52,12 @@ SECRET_KEY = env.secret_or_made("SECRET_KEY", _secrets, lambda: secrets.token_ur
 CONTENT_KEYS = env.secret_or_made("CONTENT_KEYS", _secrets, lambda: f"dev:{_key()}", required=PRODUCTION)
 AUDIT_SIGNING_KEY = env.secret_or_made("AUDIT_SIGNING_KEY", _secrets, _key, required=PRODUCTION)
 
+# The Merkle log over the audit trail
+AUDIT_LOG_ORIGIN = env.text("AUDIT_LOG_ORIGIN", "onesource/audit")
+AUDIT_VERIFY_KEYS = env.listing("AUDIT_VERIFY_KEYS")
+AUDIT_CHECKPOINT_DIR = env.text("AUDIT_CHECKPOINT_DIR")
+AUDIT_CHECKPOINT_WEBHOOK = env.url("AUDIT_CHECKPOINT_WEBHOOK", "", ("http", "https"))
+
 # HTTP
 HOST = env.text("HOST", "127.0.0.1")
 PORT = env.integer("PORT", 8000, minimum=1, maximum=65535)
@@ -77,7 +83,8 @@ if env.boolean("TRUST_X_FORWARDED_PROTO", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    # Django's own, with a site that records what it changes.
+    "audit.admin_config.RecordedAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -93,6 +100,7 @@ INSTALLED_APPS = [
     "flags",
     "knowledge",
     "chat",
+    "review",
     "ops",
 ]
 MIDDLEWARE = [
@@ -107,6 +115,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "audit.actors.ActorMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",

@@ -14,6 +14,7 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(permission_classes=[]), name="schema"),
     path("api/docs/", api_docs, name="docs"),
     path("", include("flags.api.urls")),
+    path("audit/", include("review.urls")),
     path("", include("flags.pages")),
     path("admin/", admin.site.urls),
 ]

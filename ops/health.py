@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from django import db
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import transaction
 
 from chat.guard import answer_check, guard
 from chat.guard.schema import InvalidAnswer, draft_fault
@@ -62,7 +63,7 @@ def readiness() -> Health:
 def _checked(check: Callable[[], None]) -> dict[str, Any]:
     try:
         check()
-    except (DatabaseError, InterfaceError, StoreAway, InvalidAnswer):
+    except (db.Error, StoreAway, InvalidAnswer):
         return {"status": "unhealthy"}
     return {"status": "healthy"}
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from audit.partitions import partitions_make
 from audit.retention import purge_run
+from audit.sealing import Sealer
 from chat.leftovers import leftovers_sweep
 from chat.recording import retention
 from chat.streaming.services import streams_sweep
@@ -26,6 +27,7 @@ def jobs(stopping: Callable[[], bool] = lambda: False) -> list[Job]:
         Job("rollouts", LOOK_SECONDS, rollouts_look),
         Job("changes", 5, changes_apply_due),
         Job("streams", 10, StreamSweep()),
+        Job("sealing", 2, Sealer()),
         Job("retention", 300, Retention(stopping)),
         Job("leftovers", 600, leftovers_sweep),
     ]
@@ -61,7 +63,13 @@ class Retention:
         self._keys_at = 0.0
 
     def __call__(self) -> None:
-        partitions_make(retention=retention(snapshot.current()))
+        try:
+            partitions_make(retention=retention(snapshot.current()))
+        finally:
+            # Whatever keeps the next days from being made must not keep what has expired.
+            self._purge()
+
+    def _purge(self) -> None:
         keys = time.monotonic() >= self._keys_at
         purged = purge_run(stop=self._stopping, keys=keys)
         if keys and purged.finished:

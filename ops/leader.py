@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import psycopg
 import structlog
-from django.db import DatabaseError, InterfaceError, connection
+from django import db
+from django.db import connection
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -52,7 +53,7 @@ class AdvisoryLock(Leadership):
                 return self._take()
             self._session.execute("SELECT 1")
             return True
-        except (psycopg.Error, DatabaseError, InterfaceError) as error:
+        except (psycopg.Error, db.Error) as error:
             log.warning("worker.leadership_unknown", cause=type(error).__name__)
             self.release()
             return False
@@ -94,12 +95,12 @@ class Lease(Leadership):
             # The first worker ever; of two, one makes the row.
             WorkerLease.objects.bulk_create([WorkerLease(name=self._name, holder="")], ignore_conflicts=True)
             return bool(rows.update(holder=self._holder, until=until))
-        except (DatabaseError, InterfaceError) as error:
+        except db.Error as error:
             log.warning("worker.leadership_unknown", cause=type(error).__name__)
             return False
 
     def release(self) -> None:
         try:
             WorkerLease.objects.filter(name=self._name, holder=self._holder).update(holder="", until=Now())
-        except (DatabaseError, InterfaceError) as error:
+        except db.Error as error:
             log.warning("worker.lease_left", cause=type(error).__name__)

@@ -3,15 +3,19 @@
 import os
 from collections.abc import Iterator
 
+from django import db
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from audit.sealing import unsealed
 from audit.selectors import contents_overdue
 from flags import snapshot
+
+# More is as bad, and counting it would cost every scrape.
+UNSEALED_LIMIT = 100_000
 
 
 class _AtScrape(Collector):
@@ -27,11 +31,22 @@ class _AtScrape(Collector):
         )
         try:
             overdue = contents_overdue()
-        except (DatabaseError, InterfaceError):
+            waiting = unsealed(UNSEALED_LIMIT)
+        except db.Error:
             # A scrape goes on without it: that the database is away is told by other metrics.
             return
         yield GaugeMetricFamily(
             "onesource_content_overdue_rows", "Contents that should have been deleted by now", value=overdue
+        )
+        yield GaugeMetricFamily(
+            "onesource_audit_unsealed_events",
+            f"Events not in the log yet; at most {UNSEALED_LIMIT}",
+            value=waiting.events,
+        )
+        yield GaugeMetricFamily(
+            "onesource_audit_unsealed_seconds",
+            "How long the oldest of them has waited",
+            value=waiting.age.total_seconds(),
         )
 
 

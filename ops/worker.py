@@ -3,6 +3,7 @@
 A thread each, because a job that waits for a lock or a slow disk must not keep a rollout from being taken back.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -35,15 +36,19 @@ class Job:
 
 
 class Worker:
+    """`parent` is the pid of a process that this one must not outlive; `stop` is given by whoever lets the jobs ask it
+    as well."""
+
     def __init__(
         self,
         jobs: Sequence[Job],
         leadership: Leadership,
         *,
         beat_seconds: float = BEAT_SECONDS,
+        parent: int | None = None,
         stop: threading.Event | None = None,
     ) -> None:
-        """`stop` is given by whoever lets the jobs ask it as well."""
+        self._parent = parent
         self._jobs = jobs
         self._leadership = leadership
         self._beat_seconds = beat_seconds
@@ -59,7 +64,7 @@ class Worker:
         for thread in threads:
             thread.start()
         try:
-            while not self._stop.is_set():
+            while not self._stop.is_set() and self._parent in (None, os.getppid()):
                 self._beat()
                 self._stop.wait(self._beat_seconds)
         finally:

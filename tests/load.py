@@ -17,6 +17,7 @@ from typing import Any
 
 from tests.services.gunicorn import Gunicorn
 
+CLIENTS = 8
 TURNS_PER_SESSION = 12
 # A minute: a key whose worker was killed is held for 20 s after its last sign of life.
 TRIES = 240
@@ -46,7 +47,7 @@ class Conversation:
 class Load:
     """`clients` threads that each hold one conversation after the other, at most `rate` turns a second each."""
 
-    def __init__(self, server: Gunicorn, *, clients: int = 8, rate: float = 5.0, deep: int = 4) -> None:
+    def __init__(self, server: Gunicorn, *, clients: int = CLIENTS, rate: float = 5.0, deep: int = 4) -> None:
         self._server = server
         self._pause = 1 / rate
         # How many earlier turns an answer must show.

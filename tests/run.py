@@ -28,7 +28,7 @@ from tests.services import BUILD_SCRIPT, BUILT, INSTALL, REASON, SERVICES, avail
 from tests.services.postgres import PostgresServer, postgres_start  # noqa: E402
 from tests.services.process import RUNNING  # noqa: E402
 
-PACKAGES = ("chat", "flags", "audit", "knowledge", "ops")
+PACKAGES = ("chat", "flags", "audit", "knowledge", "review", "ops")
 COVERED_PERCENT = 90
 # The same on every database: once is enough.
 WITHOUT_DATABASE = (

@@ -16,7 +16,7 @@ from tests.environment import ROOT
 
 CONFIGURATION = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
 SOURCES = ["onesource/settings.py", "flags/registry.py", "deploy/gunicorn.conf.py", "deploy/run.py", "ops/metrics.py"]
-OURS = ("onesource", "audit", "flags", "knowledge", "chat", "ops")
+OURS = ("onesource", "audit", "flags", "knowledge", "chat", "review", "ops")
 # Read by Django itself, the same in every Django project.
 DJANGO = {"DJANGO_SETTINGS_MODULE"}
 

@@ -12,7 +12,7 @@ from django.db.migrations import Migration, RunPython, RunSQL
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 
-OURS = ("onesource", "audit", "flags", "knowledge", "chat", "ops")
+OURS = ("onesource", "audit", "flags", "knowledge", "chat", "review", "ops")
 GROUPS = {"flag managers", "compliance reviewers", "operators"}
 
 

@@ -9,8 +9,10 @@ from chat.guard import CODES, Class, Guarded
 from chat.pipeline.sink import BlockSink
 from chat.providers import Completion
 from chat.stores.base import Message
+from chat.stores.waiting import TurnWaits
 from flags.snapshot import Snapshot, Subject
 from knowledge.references import Mark
+from knowledge.retrieval import Found
 
 Endpoint = Literal["chat", "enhanced"]
 PipelineName = Literal["unified", "legacy"]
@@ -35,8 +37,11 @@ class TurnInput:
     sink: BlockSink | None = None
     # Of the commitment to the question, when that is on record already.
     salt: bytes | None = None
+    # Of a replay: what the recorded turn was given, in place of a search.
+    passages: Sequence[Found] | None = None
     # Of a stream that another process began: the arms of that moment.
     begun_arms: Mapping[str, bool] | None = None
+    waits: TurnWaits = field(default_factory=TurnWaits, compare=False)
 
     @property
     def enhanced(self) -> bool:
@@ -69,7 +74,7 @@ class Drafted:
     references: list[Mark] = field(default_factory=list)
     suggested_actions: list[dict[str, str]] = field(default_factory=list)
     template: str = ""
-    passage_keys: tuple[str, ...] = ()
+    passages: tuple[Found, ...] = ()
     history_turns: int = 0
     failure: str = ""
     ended: str = ""

@@ -20,7 +20,7 @@ def unified_draft(turn: TurnInput) -> Drafted:
     deadline = time.monotonic() + turn.flags.number("LLM_TIMEOUT_MS") / 1000
     suggesting = turn.flags.boolean("FEATURE_SUGGESTED_ACTIONS", turn.subject)
     found = search(turn.question, limit=PASSAGES, history=turn.earlier_questions) if turn.enhanced or suggesting else []
-    passages = found if turn.enhanced else []
+    passages = (found if turn.passages is None else turn.passages) if turn.enhanced else []
     history = history_trim(turn, unified_messages(turn.question, [], passages))
     provided = provide(
         CompletionRequest(
@@ -46,7 +46,7 @@ def unified_draft(turn: TurnInput) -> Drafted:
         references=references_mark(text)[:REFERENCE_LIMIT],
         suggested_actions=actions_suggest(_unused(found, completion.passages)) if suggesting else [],
         template=UNIFIED_VERSION,
-        passage_keys=tuple(found.key for found in completion.passages),
+        passages=tuple(completion.passages),
         history_turns=len(history) // 2,
         failure=provided.failure,
         ended=provided.ended,

@@ -69,6 +69,9 @@ class ConversationStore(ABC):
     def check(self) -> None:
         """Raises StoreAway when the store cannot be used now."""
 
+    def care(self) -> None:  # noqa: B027  (most need none)
+        """What is to be done now and then, and within no turn: web workers ask every few seconds. Raises StoreAway."""
+
     @contextmanager
     def measured(self, op: str) -> Iterator[None]:
         started = time.perf_counter()

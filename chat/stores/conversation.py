@@ -91,6 +91,11 @@ def history_delete(session_id: uuid.UUID) -> bool:
     return all(done)
 
 
+def stores_care() -> None:
+    for store in hot_stores().values():
+        _quietly(store, "care", lambda s: s.care())
+
+
 def _held(store: ConversationStore, session_id: uuid.UUID, limit: int, upto: int) -> list[Message]:
     # Of the record there is no StoreAway: a database that is away ends the turn with 503 before anyone is answered.
     try:

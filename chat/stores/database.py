@@ -2,7 +2,8 @@ import uuid
 from collections.abc import Sequence
 
 import structlog
-from django.db import DatabaseError, InterfaceError, connection
+from django import db
+from django.db import connection
 
 from audit.content import ContentUnreadable
 from audit.selectors import content_read, contents_last
@@ -47,5 +48,5 @@ class DatabaseStore(ConversationStore):
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT 1")
-        except (DatabaseError, InterfaceError) as error:
+        except db.Error as error:
             raise StoreAway(type(error).__name__) from error

@@ -17,8 +17,9 @@ from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
 from chat.breakers import Breaker, BreakerOpen
-from chat.stores.base import ConversationStore, Message, StoreAway, failure_log
+from chat.stores.base import ConversationStore, Message, StoreAway
 from chat.stores.sealing import message_seal, messages_open
+from chat.stores.waiting import waiting
 
 T = TypeVar("T")
 Document = dict[str, Any]
@@ -28,6 +29,8 @@ DUPLICATE_KEY = 11000
 UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18
 INDEXES_RETRY_SECONDS = 60
 SWEEP_SECONDS = 3600
+# Nobody waits for it but the thread that does it, which other work waits for.
+CARE_SECONDS = 2.0
 BREAKER = Breaker("mongo", threshold=1, recovery_seconds=2, failure=lambda error: _is_away(error))
 
 
@@ -152,7 +155,6 @@ class MongoStore(ConversationStore):
 
         with self.measured("append"):
             self._run(write)
-        self._care()
 
     def replace(self, session_id: uuid.UUID, messages: Sequence[Message], *, upto: int, ttl_seconds: int) -> None:
         documents = _documents(session_id, messages, ttl_seconds)
@@ -172,16 +174,17 @@ class MongoStore(ConversationStore):
     def check(self) -> None:
         self._run(lambda messages: messages.database.command("ping"))
 
-    def _care(self) -> None:
+    def care(self) -> None:
         """The indexes, once a process, and the expired, once an hour where the server leaves them."""
         now = time.monotonic()
         if now >= self._indexes_due:
-            # Set first: of many turns at once one makes them, and a failure is not tried again at every turn.
+            # Set first: a failure is not tried again at once.
             self._indexes_due = now + INDEXES_RETRY_SECONDS
-            self._quietly("indexes", self._indexes_make)
+            self._run(self._indexes_make, CARE_SECONDS)
         if now >= self._sweep_due:
             self._sweep_due = now + SWEEP_SECONDS
-            self._quietly("sweep", lambda messages: messages.delete_many({"expires_at": {"$lte": timezone.now()}}))
+            expired = {"expires_at": {"$lte": timezone.now()}}
+            self._run(lambda messages: messages.delete_many(expired), CARE_SECONDS)
 
     def _indexes_make(self, messages: Collection[Document]) -> None:
         # Somebody else may have made them, for an account that may not.
@@ -195,15 +198,10 @@ class MongoStore(ConversationStore):
             with suppress(OperationFailure):
                 messages.create_index("expires_at", name="expires_at_plain")
 
-    def _quietly(self, op: str, act: Callable[[Collection[Document]], Any]) -> None:
+    def _run(self, act: Callable[[Collection[Document]], T], seconds: float | None = None) -> T:
         try:
-            self._run(act)
-        except StoreAway as error:
-            failure_log(self, op, error)
-
-    def _run(self, act: Callable[[Collection[Document]], T]) -> T:
-        try:
-            with BREAKER.guarding(), pymongo.timeout(settings.MONGO_TIMEOUT_MS / 1000):
+            most = seconds or settings.MONGO_TIMEOUT_MS / 1000
+            with waiting(self.name, most) as limit, BREAKER.guarding(), pymongo.timeout(limit):
                 return act(connected().messages())
         except (BreakerOpen, *FAILURES) as error:
             raise StoreAway(type(error).__name__) from error

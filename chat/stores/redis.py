@@ -11,6 +11,7 @@ from redis.exceptions import ClusterDownError, RedisClusterException, RedisError
 from chat.breakers import Breaker, BreakerOpen
 from chat.stores.base import ConversationStore, Message, StoreAway
 from chat.stores.sealing import message_seal, messages_open
+from chat.stores.waiting import waiting
 from onesource.redis import within
 
 T = TypeVar("T")
@@ -29,8 +30,9 @@ def _is_away(error: BaseException) -> bool:
 
 def redis_run(command: Callable[[Any], T], alias: str = "conversations") -> T:
     """`command` with the client of REDIS_URL, under the circuit breaker, and within one read's and one connection's
-    timeout in all. Raises BreakerOpen or one of FAILURES."""
-    with BREAKER.guarding(), within((settings.REDIS_SOCKET_TIMEOUT_MS + settings.REDIS_CONNECT_TIMEOUT_MS) / 1000):
+    timeout in all. Raises BreakerOpen or one of FAILURES; within a turn's `shared` also StoreAway."""
+    limit = (settings.REDIS_SOCKET_TIMEOUT_MS + settings.REDIS_CONNECT_TIMEOUT_MS) / 1000
+    with waiting("redis", limit) as seconds, BREAKER.guarding(), within(seconds):
         cache: Any = caches[alias]
         return command(cache.client.get_client(write=True))
 

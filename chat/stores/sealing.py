@@ -9,7 +9,6 @@ does not decrypt.
 import base64
 import json
 import uuid
-from functools import lru_cache
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -22,8 +21,8 @@ from chat.stores.base import Message
 DATA_KEY = "#"
 
 
-@lru_cache(maxsize=4096)
 def _session_key(session_id: uuid.UUID, secret: bytes) -> bytes:
+    # Derived anew each time: what keeps it keeps the data key, past the minute that audit.keys gives an erased one.
     return HKDF(hashes.SHA256(), content.KEY_BYTES, None, b"onesource:hot:" + session_id.bytes).derive(secret)
 
 

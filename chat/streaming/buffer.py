@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django import db
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
 
 from audit import content
 from chat.breakers import BreakerOpen
@@ -55,7 +55,7 @@ def buffer_append(turn_id: uuid.UUID, emitted: Emitted, *, earlier: Sequence[Emi
         rows = [StreamEvent(turn_id=turn_id, n=n, sealed=element) for element, n in sealed.items()]
         try:
             StreamEvent.objects.bulk_create(rows, ignore_conflicts=True)
-        except (DatabaseError, InterfaceError) as error:
+        except db.Error as error:
             raise StoreAway(type(error).__name__) from error
 
 
@@ -78,7 +78,7 @@ def buffer_read(turn_id: uuid.UUID, after: int = 0) -> list[Emitted]:
     """The events with a number over `after`, in order; what cannot be had or read is left out."""
     sealed: list[bytes] = []
     for held in (_held_in_database, _held_in_redis):
-        with suppress(StoreAway, DatabaseError, InterfaceError):
+        with suppress(StoreAway, db.Error):
             sealed += held(turn_id, after)
     return _opened(turn_id, sealed)
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import structlog
+from django import db
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import connection
 from django.db.models.functions import Now
 
 from chat.connections import connection_lend
@@ -28,7 +29,6 @@ WATCH_SECONDS = 0.5
 HEARTBEAT_SECONDS = 2.0
 # A database that is away may take its whole timeout to say so, and the reply is not read meanwhile.
 AWAY_SECONDS = 5.0
-DATABASE_FAULTS = (DatabaseError, InterfaceError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Producer:
         else:
             log.warning("stream.not_answered", code=problem.code, cause=type(error.__cause__ or error).__name__)
         # Before the client hears of it, whose next try may come at once.
-        with suppress(*DATABASE_FAULTS):
+        with suppress(db.Error):
             self._callbacks.failed()
         self._emit("error", problem_body(problem, self._request_id))
         try:
@@ -130,7 +130,7 @@ class Producer:
         self._looked_at = now
         try:
             self._look(now)
-        except DATABASE_FAULTS as error:
+        except db.Error as error:
             # The provider's reply is not thrown away for that: the database may be back when it is to be recorded.
             log.warning("stream.unwatched", cause=type(error).__name__)
             self._looked_at = time.monotonic() + AWAY_SECONDS

@@ -3,7 +3,8 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 import structlog
-from django.db import DatabaseError, InterfaceError, transaction
+from django import db
+from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -139,7 +140,7 @@ def streams_sweep(silent_before: dict[uuid.UUID, datetime]) -> dict[uuid.UUID, d
 def _end_dead(stream: Stream, heartbeat: datetime) -> None:
     try:
         stream_abort(stream, ended=ORPHANED, heartbeat=heartbeat)
-    except (DatabaseError, InterfaceError):
+    except db.Error:
         raise
     except StoreAway as error:
         log.info("stream.not_ended_yet", turn_id=str(stream.pk), cause=str(error))

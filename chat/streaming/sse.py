@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
+from django import db
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
 
 from audit.content import ContentUnreadable
 from audit.selectors import content_of, content_read
@@ -153,7 +153,7 @@ class _View:
     def ended(self) -> bool:
         try:
             return self._ended()
-        except (DatabaseError, InterfaceError) as error:
+        except db.Error as error:
             # What cannot be seen is not dead.
             self._seen_at = time.monotonic()
             log.warning("stream.state_unknown", cause=type(error).__name__)

@@ -1,6 +1,7 @@
 """Each web worker looks now and then for streams whose worker died. Any of them will do: the record is claimed.
 
-Its thread also puts down which flags were asked for, and deletes Idempotency-Keys that have expired.
+Its thread also puts down which flags were asked for, deletes Idempotency-Keys that have expired, and asks the hot
+stores to look after themselves.
 """
 
 import random
@@ -10,10 +11,12 @@ import uuid
 from datetime import datetime
 
 import structlog
-from django.db import DatabaseError, InterfaceError, connection
+from django import db
+from django.db import connection
 
 from chat.idempotency import claims_beat, claims_purge
 from chat.services import sessions_erase_hot
+from chat.stores.conversation import stores_care
 from chat.streaming.services import streams_sweep
 from flags.services import uses_flush
 
@@ -38,10 +41,11 @@ def _sweep_forever() -> None:
             silent = streams_sweep(silent)
             sessions_erase_hot()
             uses_flush()
+            stores_care()
             if time.monotonic() >= purge_at:
                 purge_at = time.monotonic() + PURGE_SECONDS
                 claims_purge()
-        except (DatabaseError, InterfaceError) as error:
+        except db.Error as error:
             log.warning("streams.sweep_failed", cause=type(error).__name__)
         except Exception as error:
             log.error("streams.sweep_failed", exc_info=error)

@@ -10,7 +10,8 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils import timezone
 
-from audit.models import Event, TurnContent
+from audit.holds import hold_place
+from audit.models import Event, LegalHold, TurnContent
 from audit.selectors import _facts
 from audit.services import content_store, event_record
 
@@ -42,6 +43,12 @@ def session_begun() -> uuid.UUID:
     facts = {"session_id": str(session_id), "turns_erased": 0}
     event_record(kind="session.deleted", stream=f"session:{session_id}", actor_ref="", facts=facts)
     return session_id
+
+
+def held_in_time(session_id: uuid.UUID) -> None:
+    """A hold that was there before anything of today's tests expired."""
+    hold_place(session_id=session_id, reason="case", actor_ref="", source="tests")
+    LegalHold.objects.filter(session_id=session_id).update(placed_at=timezone.now() - 2 * RETENTION)
 
 
 def facts_of(kind: str) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from audit.models import ContentKey, HeldContent, LegalHold, TurnContent
 from audit.retention import purge_run
 from audit.selectors import content_for_review, content_gone, content_of, content_read
 from onesource.errors import BadInput, Conflict, NotFound
-from tests.audit.contents import facts_of, session_begun, stored
+from tests.audit.contents import facts_of, held_in_time, session_begun, stored
 from tests.chat.asking import QUESTION, converse, problem_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -76,7 +76,7 @@ def test_what_is_not_held_cannot_be_released() -> None:
 def test_a_purge_keeps_what_is_held_and_its_key_for_reviewers_alone() -> None:
     session_id = session_begun()
     held, other = stored(expired=LONG_AGO, session_id=session_id), stored(expired=LONG_AGO, subject_ref="b" * 32)
-    place(session_id)
+    held_in_time(session_id)
     assert content_for_review(held.turn_id) is not None
     purged = purge_run()
     assert (purged.turns, purged.held, purged.keys) == (1, 1, 1)
@@ -90,7 +90,7 @@ def test_a_purge_keeps_what_is_held_and_its_key_for_reviewers_alone() -> None:
 def test_a_purge_of_held_contents_alone_purges_nothing() -> None:
     session_id = session_begun()
     stored(expired=LONG_AGO, session_id=session_id)
-    place(session_id)
+    held_in_time(session_id)
     for _ in range(2):
         assert purge_run().turns == 0
     assert facts_of("content.purged") == []
@@ -129,7 +129,7 @@ def test_a_release_deletes_what_has_expired_with_its_key_and_leaves_what_has_not
     session_id = session_begun()
     for seq in (1, 2):
         stored(expired=LONG_AGO, session_id=session_id, seq=seq)
-    place(session_id)
+    held_in_time(session_id)
     purge_run()
     late = stored(expired=LONG_AGO, session_id=session_id, seq=3)
     kept = stored(session_id=session_id, seq=4)
@@ -177,8 +177,71 @@ def test_a_hold_and_a_deletion_at_once_do_not_miss_each_other(hold_first) -> Non
 def test_what_expired_before_and_is_held_is_read_until_the_release() -> None:
     session_id = session_begun()
     row = stored(session_id=session_id)
-    place(session_id)
+    held_in_time(session_id)
     TurnContent.objects.update(expires_at=timezone.now() - timedelta(seconds=30))
     assert content_for_review(row.turn_id) is not None
     release(session_id)
     assert content_for_review(row.turn_id) is None
+
+
+@pytest.mark.parametrize("delete", [purge_run, content_erase], ids=["purge", "owner"])
+def test_a_hold_that_comes_after_the_expiry_makes_nothing_readable_again(delete) -> None:
+    session_id = session_begun()
+    row = stored(expired=LONG_AGO, session_id=session_id)
+    assert place(session_id).turns == 0
+    assert content_for_review(row.turn_id) is None
+    with transaction.atomic():
+        erased = delete(session_id=session_id) if delete is content_erase else delete()
+    assert (erased.turns, erased.held) == (1, 0)
+    assert not HeldContent.objects.exists()
+    assert content_for_review(row.turn_id) is None
+
+
+def test_a_hold_keeps_those_of_a_session_that_had_not_expired_when_it_came() -> None:
+    session_id = session_begun()
+    stored(expired=LONG_AGO, session_id=session_id)
+    kept = stored(session_id=session_id, seq=2)
+    place(session_id)
+    with transaction.atomic():
+        assert content_erase(session_id=session_id).held == 1
+    assert HeldContent.objects.get().pk == kept.pk
+
+
+@pytest.mark.parametrize("release_first", [True, False])
+def test_a_release_and_a_deletion_at_once_leave_no_copy(release_first) -> None:
+    session_id = session_begun()
+    stored(session_id=session_id)
+    place(session_id)
+
+    def second() -> None:
+        try:
+            with transaction.atomic():
+                content_erase(session_id=session_id) if release_first else release(session_id)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=second)
+    with transaction.atomic():
+        release(session_id) if release_first else content_erase(session_id=session_id)
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive()
+    thread.join(10)
+    assert LegalHold.objects.get().released_at
+    assert not HeldContent.objects.exists()
+    assert not TurnContent.objects.exists()
+
+
+def test_a_copy_that_no_hold_keeps_is_purged_with_its_key_and_on_record() -> None:
+    """As releases of before left it."""
+    lost, held = session_begun(), session_begun()
+    for number, session_id in enumerate((lost, held)):
+        stored(expired=LONG_AGO, session_id=session_id, subject_ref=f"{number:032x}")
+        held_in_time(session_id)
+    assert purge_run().held == 2
+    LegalHold.objects.filter(session_id=lost).update(released_at=timezone.now())
+    purged = purge_run()
+    assert (purged.turns, purged.keys) == (1, 1)
+    assert HeldContent.objects.get().session_id == held
+    assert [(facts["turns"], facts["how"]) for facts in facts_of("content.purged")] == [(1, "unheld")]
+    assert purge_run().turns == 0

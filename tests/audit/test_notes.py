@@ -198,7 +198,6 @@ def test_two_keys_with_one_name_and_id_are_refused(monkeypatch: pytest.MonkeyPat
         TEXT + "\n— onesource.example/log AAAAAA==\n",
         TEXT + "\n— onesource.example/log =\n",
         NOTE + "— x AAAA\n" * 100,
-        "x" * 1_000_000 + NOTE,
         "\ud800" + NOTE,
     ],
 )
@@ -212,6 +211,11 @@ def test_a_hundred_signatures_are_read_and_one_more_is_not() -> None:
     assert note_open(NOTE + other * 99, [SIGNER.verifier])[1] == [SIGNER.name]
     with pytest.raises(NoteError, match="more than 100"):
         note_open(NOTE + other * 100, [SIGNER.verifier])
+
+
+def test_a_note_over_the_limit_is_refused_though_it_is_signed() -> None:
+    with pytest.raises(NoteError, match="more than 1000000 characters"):
+        note_open(SIGNER.sign("x" * 1_000_000 + "\n"), [SIGNER.verifier])
 
 
 def test_the_text_ends_at_the_last_empty_line() -> None:

@@ -3,15 +3,18 @@
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+import structlog
 from django.core.management import call_command
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
-from audit.holds import hold_place
+from audit import partitions, retention
+from audit.holds import hold_place, hold_release
 from audit.models import ContentKey, HeldContent, TurnContent
 from audit.partitions import (
     DEFAULT_RETENTION,
@@ -23,7 +26,8 @@ from audit.partitions import (
 )
 from audit.retention import purge_run
 from audit.selectors import content_for_review, content_of, content_read, contents_last, contents_overdue
-from tests.audit.contents import facts_of, refused, session_begun, stored
+from onesource.postgresql.connection import DeadlineConnection
+from tests.audit.contents import facts_of, held_in_time, refused, session_begun, stored
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -172,7 +176,7 @@ def test_held_contents_of_a_dropped_day_are_kept_aside(late) -> None:
     session_id = session_begun()
     held = stored(expired=TWO_DAYS, session_id=session_id)
     stored(expired=TWO_DAYS, seq=2)
-    hold_place(session_id=session_id, reason="case", actor_ref="", source="tests")
+    held_in_time(session_id)
     if late:
         partition_detach(day)
         assert HeldContent.objects.count() == 1
@@ -223,6 +227,174 @@ def test_no_content_is_under_a_key_that_is_gone() -> None:
         )  # fmt: skip
 
 
+def test_a_hold_that_comes_after_the_expiry_keeps_nothing_of_a_dropped_day() -> None:
+    past_day()
+    session_id = session_begun()
+    stored(expired=TWO_DAYS, session_id=session_id)
+    hold_place(session_id=session_id, reason="case", actor_ref="", source="tests")
+    purged = purge_run()
+    assert (purged.turns, purged.held) == (1, 0)
+    assert not HeldContent.objects.exists()
+
+
+def test_a_release_while_a_day_is_taken_off_leaves_no_copy(monkeypatch) -> None:
+    day = past_day()
+    session_id = session_begun()
+    stored(expired=TWO_DAYS, session_id=session_id)
+    held_in_time(session_id)
+
+    def release() -> None:
+        try:
+            hold_release(session_id=session_id, reason="closed", actor_ref="", source="tests")
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=release)
+    days = partitions.partition_days
+
+    def interrupted(*, attached: bool) -> list[date]:
+        thread.start()
+        thread.join(0.3)
+        return days(attached=attached)
+
+    monkeypatch.setattr(partitions, "partition_days", interrupted)
+    assert partition_detach(day)
+    monkeypatch.undo()
+    thread.join(10)
+    assert not HeldContent.objects.exists()
+    assert [facts["turns_deleted"] for facts in facts_of("hold.released")] == [1]
+
+
+# What takes too long
+
+
+@contextmanager
+def slow(statement: str) -> Iterator[None]:
+    """What begins so takes 0.8 s, and a statement may take 0.3 s, a wait for the server 0.5 s."""
+
+    def slowed(execute, sql, params, many, context):
+        if sql.startswith(statement):
+            sql = sql.replace(" FROM ", " FROM (SELECT pg_sleep(0.8)) slept CROSS JOIN ", 1)
+        return execute(sql, params, many, context)
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 300")
+    try:
+        with connection.execute_wrapper(slowed):
+            yield
+    finally:
+        connection.close()
+
+
+def test_a_day_that_takes_long_to_count_is_dropped_all_the_same(monkeypatch) -> None:
+    day = past_day()
+    stored(expired=TWO_DAYS)
+    assert partition_detach(day)
+    monkeypatch.setattr(DeadlineConnection, "limit", 0.5)
+    with slow("SELECT count(*), count(h.turn_id)"):
+        assert purge_run().turns == 1
+        assert connection.connection.limit == 0.5
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW statement_timeout")
+            assert cursor.fetchone()[0] == "300ms"
+
+
+def test_a_day_that_cannot_be_dropped_keeps_no_other_and_is_counted(monkeypatch) -> None:
+    old, young = past_day(timedelta(days=4)), past_day()
+    for expired in (timedelta(days=4), TWO_DAYS, timedelta(days=40)):
+        stored(expired=expired)
+    assert partition_detach(old)
+    drop = partitions.partition_drop
+
+    def failing(day: date):
+        if day == old:
+            raise OperationalError("as always")
+        return drop(day)
+
+    monkeypatch.setattr(retention, "partition_drop", failing)
+    with pytest.raises(OperationalError, match="as always"):
+        purge_run()
+    assert young not in partition_days(attached=True) + partition_days(attached=False)
+    assert not TurnContent.objects.exists()
+    assert sum(facts["turns"] for facts in facts_of("content.purged")) == 2
+    assert contents_overdue() == 1
+    monkeypatch.undo()
+    assert purge_run().turns == 1
+    assert contents_overdue() == 0
+
+
+def test_what_is_dropped_by_another_worker_is_left_to_it() -> None:
+    day = past_day()
+    stored(expired=TWO_DAYS)
+    assert partition_detach(day)
+    name = f"turn_content_p{day:%Y%m%d}"
+    dropped = []
+
+    def drop() -> None:
+        try:
+            dropped.append(partition_drop(day).turns)
+        finally:
+            connection.close()
+
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [name])
+        thread = threading.Thread(target=drop)
+        thread.start()
+        thread.join(2)
+        assert dropped == [0]
+    assert partition_drop(day).turns == 1
+
+
+def test_a_day_that_takes_long_to_be_taken_off_goes_in_batches_in_the_end() -> None:
+    old, young = past_day(timedelta(days=4)), past_day()
+    for expired in (timedelta(days=4), TWO_DAYS):
+        stored(expired=expired)
+    with slow("INSERT INTO held_content"):
+        purged = purge_run()
+    assert (purged.turns, purged.finished) == (1, False)
+    assert {old, young} <= set(partition_days(attached=True))
+    assert day_of(TurnContent.objects.get().expires_at) == young
+    assert purge_run().turns == 1
+
+
+def test_partitions_that_take_too_long_to_make_are_left_for_the_next_time(monkeypatch) -> None:
+    monkeypatch.setattr(partitions, "_lock", lambda cursor, keys: cursor.execute("SELECT pg_sleep(1)"))
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 100")
+    try:
+        assert partitions_make(retention=timedelta(days=400)) == []
+    finally:
+        connection.close()
+    monkeypatch.undo()
+    assert len(partitions_make(retention=timedelta(days=400))) == 4
+
+
+# Clocks
+
+
+@pytest.mark.parametrize("days", [32, -32])
+def test_with_a_clock_that_is_far_from_the_databases_nothing_is_deleted(monkeypatch, days) -> None:
+    for expired in (TWO_DAYS, timedelta(0), timedelta(days=40)):
+        stored(expired=expired)
+    now = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: now() + timedelta(days=days))
+    with structlog.testing.capture_logs() as logged:
+        purged = purge_run()
+    assert (purged.turns, purged.keys, purged.finished) == (0, 0, False)
+    assert [(line["event"], line["log_level"]) for line in logged] == [("purge.clocks_differ", "error")]
+    assert TurnContent.objects.count() == 3
+
+
+def test_of_two_clocks_that_differ_a_little_the_earlier_counts(monkeypatch) -> None:
+    stored(expired=timedelta(days=40))
+    TurnContent.objects.update(expires_at=datetime(2031, 5, 5, 23, 59, tzinfo=UTC))
+    midnight = datetime(2031, 5, 6, tzinfo=UTC)
+    for here, there, turns in ((3, -1, 0), (-1, 3, 0), (3, 3, 1)):
+        monkeypatch.setattr(timezone, "now", lambda here=here: midnight + timedelta(minutes=here))
+        monkeypatch.setattr(retention, "database_now", lambda there=there: midnight + timedelta(minutes=there))
+        assert purge_run(keys=False).turns == turns
+
+
 # The migration
 
 
@@ -234,7 +406,7 @@ def indexes() -> set[str]:
 def test_the_migration_keeps_all_rows_there_and_back() -> None:
     session_id = session_begun()
     rows = [stored(session_id=session_id, seq=1), stored(expired=TWO_DAYS, session_id=session_id, seq=2)]
-    hold_place(session_id=session_id, reason="case", actor_ref="", source="tests")
+    held_in_time(session_id)
     purge_run()
     assert (TurnContent.objects.count(), HeldContent.objects.count()) == (1, 1)
     partitioned_indexes = indexes()

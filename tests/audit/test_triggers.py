@@ -104,6 +104,17 @@ def test_insert_or_replace_is_refused(rows, same, recursive):
     assert list(Event.objects.order_by("id").values_list("id", "uid")) == before
 
 
+@sqlite
+def test_a_row_of_the_id_minus_one_does_not_refuse_every_other(rows):
+    execute(
+        "INSERT INTO audit_event (id, uid, at, kind, stream, stream_seq, actor_ref, body, leaf) "
+        "SELECT -1, 'other', at, kind, stream, 99, actor_ref, body, leaf FROM audit_event LIMIT 1"
+    )
+    before = Event.objects.count()
+    event_record(kind=actions.LOGIN_SUCCEEDED, stream="auth", actor_ref="", facts={})
+    assert Event.objects.count() == before + 1
+
+
 def test_what_is_missing_is_named_by_the_system_check_and_put_back_on_record(rows):
     assert triggers_wrong() == []
     triggers_drop()
@@ -137,6 +148,7 @@ CALL = "EXECUTE FUNCTION audit_append_only()"
         "ALTER TABLE audit_event ENABLE TRIGGER audit_event_no_change",
         "DROP TRIGGER audit_event_no_change ON audit_event",
         f"{REPLACE} BEFORE UPDATE ON audit_event FOR EACH ROW {CALL}",
+        f"{REPLACE} BEFORE UPDATE OF kind OR DELETE ON audit_event FOR EACH ROW {CALL}",
         f"{REPLACE} BEFORE UPDATE OR DELETE ON audit_event FOR EACH ROW WHEN (OLD.id < 0) {CALL}",
         "CREATE OR REPLACE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
     ],

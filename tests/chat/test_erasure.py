@@ -1,28 +1,35 @@
 """Erasing a person: texts, keys and the link from the account go; the evidence stays, and so does what is held."""
 
+import re
 import threading
 import uuid
+from datetime import time
 
 import pytest
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import Group, User
+from django.contrib.sessions.models import Session as SignIn
 from django.db import DatabaseError, connection, transaction
+from knox.models import AuthToken
 from redis import Redis
 
 from audit.erasing import content_erase
 from audit.files import files_clean
 from audit.holds import hold_place, hold_release
-from audit.models import ContentKey, HeldContent, SubjectAlias, TurnContent
+from audit.models import ContentKey, Event, HeldContent, SubjectAlias, TurnContent
 from audit.retention import purge_run
-from audit.selectors import content_for_review, content_gone, content_read
+from audit.selectors import _facts, content_for_review, content_gone, content_read
 from audit.services import subject_ref_of
 from chat import erasing
 from chat.erasing import subject_erase, subject_find
 from chat.models import IdempotencyKey, Session, Turn
 from chat.services import turn_answer, turn_prepare
+from chat.tokens import token_create, token_ref
 from flags import snapshot
 from flags.snapshot import Subject
 from onesource.errors import BadInput, Conflict, NotFound, Unavailable
 from tests.audit.contents import PLANTED, facts_of, postgres_directory, refused, sqlite_bytes, trail
-from tests.cast import member_make
+from tests.cast import Member, member_make
 from tests.chat.asking import QUESTION, ask, converse, problem_of
 from tests.chat.streaming import ended_badly, events_of, eventually, model_env, paused_stream, rows
 
@@ -51,6 +58,10 @@ def prepared(subject_ref: str, session_id: uuid.UUID | None = None):
         endpoint="chat",
         flags=snapshot.current(),
     )
+
+
+def signed_in_again(member: Member) -> Member:
+    return Member(member.user, token_create(user=member.user, lifetime=None, source="tests"))
 
 
 def left_of(subject_ref: str) -> dict[str, int]:
@@ -88,6 +99,8 @@ def test_others_keep_all_of_theirs(ref, stranger) -> None:
 def test_the_account_stays_and_goes_on_under_another_pseudonym(ref, owner) -> None:
     session_id = str(Session.objects.first().pk)
     erase(ref)
+    problem_of(owner.get("/chat/sessions"), 401)
+    owner = signed_in_again(owner)
     assert owner.get("/chat/sessions").json()["results"] == []
     problem_of(owner.post_json("/chat", {"question": QUESTION, "session_id": session_id}), 404, "session_not_found")
     ask(owner)
@@ -148,6 +161,64 @@ def test_a_reviewer_is_told_when_it_was(ref) -> None:
     assert gone is not None
     assert gone.why == "deleted"
     assert content_gone(session_id="", subject_ref=ref, expires_at=None).why == "erased"
+
+
+# What else would tell whose the pseudonym was
+
+
+def test_nothing_of_the_account_leads_to_the_old_pseudonym(ref, owner, stranger, admin) -> None:
+    assert owner.browser.get("/").status_code == 200
+    assert stranger.browser.get("/").status_code == 200
+    owner.user.refresh_from_db()
+    assert owner.user.last_login
+    made = owner.user.date_joined
+    log = LogEntry.objects.log_actions
+    log(admin.user.pk, User.objects.filter(pk=owner.user.pk), CHANGE, "[]")
+    log(admin.user.pk, AuthToken.objects.filter(user=owner.user), CHANGE, "[]")
+    log(owner.user.pk, Group.objects.all()[:1], CHANGE, "[]")
+    log(admin.user.pk, User.objects.filter(pk=stranger.user.pk), CHANGE, "[]")
+    log(admin.user.pk, AuthToken.objects.filter(user=stranger.user), CHANGE, "[]")
+    digest = AuthToken.objects.get(user=owner.user).digest
+    before = Event.objects.latest("pk").pk
+
+    erase(ref)
+
+    assert not AuthToken.objects.filter(user=owner.user).exists()
+    assert owner.get("/chat/sessions").status_code == 401
+    assert [row.get_decoded()["_auth_user_id"] for row in SignIn.objects.all()] == [str(stranger.user.pk)]
+    assert AuthToken.objects.filter(user=stranger.user).exists()
+    left = list(LogEntry.objects.order_by("pk").values_list("object_repr", flat=True))
+    assert len(left) == 2
+    assert all(text.endswith("stranger") for text in left)
+    owner.user.refresh_from_db()
+    assert (owner.user.last_login, owner.user.date_joined.time(), owner.user.is_active) == (None, time(0), True)
+    assert owner.user.date_joined.date() == made.date()
+    revoked = Event.objects.filter(pk__gt=before, kind="token.revoked").get()
+    assert _facts(revoked)["token"] == token_ref(digest)
+    assert SubjectAlias.objects.filter(user=owner.user).count() == 0
+
+    new = subject_ref_of(owner.user)
+    token_create(user=owner.user, lifetime=None, source="tests")
+    with_both = [event for event in Event.objects.all() if {ref, new} <= {*re.findall("[0-9a-f]{32}", str(event.body))}]
+    assert with_both == []
+    assert [e.kind for e in Event.objects.filter(pk__gt=before) if new in str(bytes(e.body))] == ["token.created"]
+
+
+def test_tokens_made_while_a_person_is_erased_are_under_the_new_pseudonym(ref, owner) -> None:
+    def make() -> None:
+        try:
+            token_create(user=owner.user, lifetime=None, source="tests")
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=make)
+    with transaction.atomic():
+        erase(ref)
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive()
+    thread.join(10)
+    assert facts_of("token.created")[-1]["for_ref"] == subject_ref_of(owner.user) != ref
 
 
 # What is held
@@ -278,8 +349,10 @@ def test_a_person_who_goes_on_asking_is_erased_all_the_same(owner) -> None:
             thread.join()
     assert {**left_of(ref), "sessions": 0} == NOTHING
     assert not TurnContent.objects.filter(key__subject_ref=ref).exists()
-    assert set(statuses) <= {200, 404, 503}
-    assert statuses[-1] == 200
+    assert set(statuses) <= {200, 401, 404, 503}
+    # Its token went with the rest.
+    assert statuses[-1] == 401
+    ask(signed_in_again(owner))
 
 
 ERASE = """
@@ -316,7 +389,7 @@ def test_no_copy_is_left_in_redis(owner, redis_configured) -> None:
 @pytest.mark.skipif("connection.vendor != 'sqlite'")
 def test_nothing_of_it_is_left_in_the_files_of_sqlite(ref, owner) -> None:
     alias = SubjectAlias.objects.get(user=owner.user)
-    # To the microsecond: an index of the sessions has the pseudonym before another moment of the same second.
+    # To the microsecond: the row of a session may begin with the same pseudonym and second.
     pairing = f"{ref}{alias.created_at:%Y-%m-%d %H:%M:%S.%f}".encode()
     sought = [bytes(row.sealed)[:40] for row in TurnContent.objects.all()]
     sought += [bytes(key.wrapped) for key in ContentKey.objects.all()] + [pairing]

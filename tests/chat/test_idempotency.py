@@ -11,8 +11,19 @@ from django.db.models.functions import Now
 
 from audit.models import TurnContent
 from audit.services import subject_ref_of
-from chat.idempotency import KEPT, Claim, _held, claim_release, claim_settle, claim_take, claims_beat, claims_purge
-from chat.models import IdempotencyKey, Turn
+from chat.idempotency import (
+    KEPT,
+    Claim,
+    _held,
+    claim_release,
+    claim_settle,
+    claim_take,
+    claims_beat,
+    claims_forget,
+    claims_purge,
+    fingerprint,
+)
+from chat.models import IdempotencyKey, Stream, Turn
 from chat.streaming import sweeper
 from onesource.errors import Conflict
 from tests.chat.asking import QUESTION, answer_of, ask, problem_of
@@ -208,16 +219,44 @@ def test_a_repeat_after_the_content_has_expired_is_410(owner):
     assert Turn.objects.count() == 1
 
 
-def test_a_repeat_after_the_session_was_deleted_is_410(owner):
-    session_id = answer_of(post(owner))["meta"]["session_id"]
-    owner.client.delete(f"/chat/sessions/{session_id}")
-    problem_of(post(owner), 410, "content_gone")
+@pytest.mark.parametrize("path", ["/chat", "/chat/enhanced"])
+def test_with_its_session_a_key_goes_and_no_other(owner, stranger, path):
+    """A caller may have made it from the question; a repeat is a new request."""
+    first = answer_of(post(owner, path=path))
+    answer_of(post(owner, "Another?", key="key-2"))
+    answer_of(post(stranger))
+    owner.client.delete(f"/chat/sessions/{first['meta']['session_id']}")
+    assert sorted(IdempotencyKey.objects.values_list("key", flat=True)) == ["key-1", "key-2"]
+    assert not IdempotencyKey.objects.filter(subject_ref=subject_ref_of(owner.user), key="key-1").exists()
+    assert answer_of(post(owner, path=path))["meta"]["session_id"] != first["meta"]["session_id"]
 
 
-def test_no_text_stands_in_a_key_row(owner):
+def test_with_its_session_the_key_of_a_stream_goes(owner):
+    session_id, turn_id = uuid.uuid4(), uuid.uuid4()
+    ref = subject_ref_of(owner.user)
+    Stream.objects.create(turn_id=turn_id, session_id=session_id, subject_ref=ref, sealed=b"")
+    claim_settle(claim(owner), turn_id)
+    claims_forget(subject_ref=ref, session_id=session_id)
+    assert not IdempotencyKey.objects.exists()
+
+
+def test_no_text_stands_in_a_key_row_nor_what_it_could_be_guessed_by(owner, stranger, settings):
     post(owner, "planted-in-the-question")
-    row = IdempotencyKey.objects.values().get()
-    assert "planted" not in str(row)
+    post(owner, "planted-in-the-question", key="key-2")
+    post(stranger, "planted-in-the-question")
+    assert "planted" not in str(list(IdempotencyKey.objects.values()))
+    kept = set(IdempotencyKey.objects.values_list("fingerprint", flat=True))
+    assert len(kept) == 3
+    assert fingerprint("/chat", {"question": "planted-in-the-question"}) not in kept
+    settings.SECRET_KEY = "another"
+    problem_of(post(owner, "planted-in-the-question"), 409, "idempotency_key_reused")
+
+
+def test_a_row_of_an_earlier_release_still_answers_its_repeat(owner):
+    first = answer_of(post(owner))
+    IdempotencyKey.objects.update(fingerprint=fingerprint("/chat", {"question": QUESTION}))
+    assert answer_of(post(owner)) == first
+    problem_of(post(owner, "Another?"), 409, "idempotency_key_reused")
 
 
 @pytest.mark.parametrize("batch", [1, 2, 500])

@@ -11,10 +11,12 @@ import pytest
 from chat.breakers import BreakerOpen
 from chat.stores.base import Message, StoreAway
 from chat.stores.conversation import hot_stores
+from chat.stores.waiting import TurnWaits, shared
 from tests.conftest import process_reset, redis_use
 from tests.environment import ROOT, clean_environment
 from tests.services import need
-from tests.services.mongo import mongo_start
+from tests.services.mongo import MongoServer, mongo_start
+from tests.services.proxy import Proxy
 from tests.services.redis import cluster_start, redis_start, sentinel_start
 
 TTL = 3600
@@ -103,6 +105,32 @@ def test_a_probe_after_the_pause_is_bounded_too(server, store):
     assert max(waits) < BOUND_SECONDS
     assert sum(wait > AT_ONCE_SECONDS for wait in waits) <= 5
     server.resume()
+
+
+@pytest.mark.parametrize("server", ["redis", "mongo"], indirect=True)
+def test_a_slow_store_costs_a_turn_one_limit_in_all(server, settings):
+    """An operation takes 0.26 s here and may take 0.6 s: by itself none would fail."""
+    network = Proxy(server.port)
+    url = server.url.replace(str(server.port), str(network.port))
+    if mongo := isinstance(server, MongoServer):
+        settings.MONGO_URL, settings.MONGO_TIMEOUT_MS = url, 600
+    else:
+        redis_use(settings, url, timeout_ms=300)
+    process_reset()
+    store = hot_stores()["mongo" if mongo else "redis"]
+    assert works(store)
+    network.become("slow", 0.13)
+    started = time.monotonic()
+    with shared(TurnWaits()):
+        store.load(uuid.uuid4(), 4)
+        with pytest.raises(StoreAway):
+            [store.load(uuid.uuid4(), 4) for _ in range(3)]
+        assert time.monotonic() - started < 1.0
+    with pytest.raises(StoreAway) as raised:
+        store.load(uuid.uuid4(), 4)
+    assert isinstance(raised.value.__cause__, BreakerOpen)
+    network.stop()
+    process_reset()
 
 
 @pytest.mark.parametrize("server", ["sentinel"], indirect=True)

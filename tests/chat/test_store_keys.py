@@ -1,5 +1,6 @@
 """Copies in the hot stores are under the data key of the turn's recorded content."""
 
+import sys
 import uuid
 from contextlib import suppress
 from datetime import timedelta
@@ -8,9 +9,10 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from audit import keys
+from audit import content, keys
 from audit.models import ContentKey, TurnContent
 from audit.services import content_store
+from chat.stores import sealing
 from chat.stores.conversation import hot_stores
 from tests.chat.asking import converse
 
@@ -44,3 +46,10 @@ def test_a_key_of_a_transaction_that_failed_is_not_kept():
     with transaction.atomic():
         content_store(**kept)
     assert keys._kept_keys.keys() == {ContentKey.objects.get().pk}
+
+
+def test_nothing_keeps_a_data_key_but_what_forgets_it():
+    secret = bytes(bytearray(content.KEY_BYTES))
+    before = sys.getrefcount(secret)
+    sealing._session_key(uuid.uuid4(), secret)
+    assert sys.getrefcount(secret) == before

@@ -161,8 +161,8 @@ def test_one_unreadable_turn_does_not_cost_the_others(kind, owner, model, commit
 # MongoDB's own.
 
 
-def test_mongo_has_its_indexes_after_the_first_append(store_of_mongo, mongo_configured):
-    store_of_mongo.append(uuid.uuid4(), [Message(1, "user", "x")], keep=2, ttl_seconds=TTL)
+def test_mongo_is_given_its_indexes(store_of_mongo, mongo_configured):
+    store_of_mongo.care()
     with mongo_configured.client() as client:
         indexes = client.get_default_database()["conversation_messages"].index_information()
     assert indexes["session_id_1_seq_1"]["unique"]
@@ -172,13 +172,15 @@ def test_mongo_has_its_indexes_after_the_first_append(store_of_mongo, mongo_conf
 def test_mongo_deletes_the_expired_also_of_sessions_that_nobody_goes_on_with(store_of_mongo, mongo_configured, clock):
     """Once an hour, where the server has no TTL index; one that has deletes them within a minute, by its own clock."""
     store_of_mongo.append(uuid.uuid4(), [Message(1, "user", "old")], keep=2, ttl_seconds=60)
+    store_of_mongo.append(uuid.uuid4(), [Message(1, "user", "new")], keep=2, ttl_seconds=TTL)
+    store_of_mongo.care()
     with mongo_configured.client() as client:
         indexes = client.get_default_database()["conversation_messages"].index_information()
     if any("expireAfterSeconds" in index for index in indexes.values()):
         pytest.skip("this server has a TTL index")
     clock.advance(120)
     store_of_mongo._sweep_due = 0
-    store_of_mongo.append(uuid.uuid4(), [Message(1, "user", "new")], keep=2, ttl_seconds=TTL)
+    store_of_mongo.care()
     assert len(mongo_configured.messages()) == 1
 
 

@@ -101,6 +101,8 @@ def test_a_value_that_does_not_parse_stops_the_boot_and_names_its_variable(
         ("CONTENT_KEYS", f"first:{KEY},first:{KEY}"),
         ("CONTENT_KEYS", "first:\N{LATIN SMALL LETTER E WITH ACUTE}"),
         ("AUDIT_SIGNING_KEY", "planted"),
+        ("AUDIT_VERIFY_KEYS", "garbage"),
+        ("AUDIT_LOG_ORIGIN", "plan ted"),
         ("USE_UNIFIED_PIPELINE", "maybe"),
         ("CONV_STORE_PRIMARY", "cassandra"),
         ("CONV_MAX_TURNS", "-1"),

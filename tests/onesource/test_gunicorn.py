@@ -1,12 +1,29 @@
-"""What gunicorn's configuration prints for people."""
+"""What gunicorn's configuration prints for people, and that a worker is warm before it accepts."""
 
+import json
 import runpy
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.environment import ROOT
+from tests.services.gunicorn import Gunicorn, shell
+
+FIRST_TURN = """
+import json, runpy, sys
+from django.core.management import call_command
+from django.test import Client
+from onesource.wsgi import application
+call_command("check", stdout=sys.stderr)
+runpy.run_path("deploy/gunicorn.conf.py")["post_worker_init"](None)
+before = {*sys.modules}
+client = Client(headers={"Authorization": f"Bearer {sys.stdin.read()}", "Host": "127.0.0.1"})
+status = client.post("/chat", {"question": "How high must a handrail be?"}, content_type="application/json").status_code
+imported = {name.partition(".")[0] for name in {*sys.modules} - before}
+print(json.dumps([status, sorted(imported - {"django"})]))
+"""
 
 
 @pytest.mark.parametrize(("listener", "address"), [
@@ -25,3 +42,13 @@ def test_in_production_all_lines_are_json(capsys: pytest.CaptureFixture[str], se
     configuration = runpy.run_path(str(ROOT / "deploy/gunicorn.conf.py"))
     configuration["when_ready"](SimpleNamespace(LISTENERS=["http://127.0.0.1:8000"]))
     assert capsys.readouterr().out == ""
+
+
+def test_the_first_turn_of_a_worker_imports_no_library(gunicorn_server: Callable[..., Gunicorn]) -> None:
+    """PyMongo and its like took it half a second, and all that came at the same time waited as well."""
+    server = gunicorn_server()
+    away = {"REDIS_URL": "redis://127.0.0.1:1/0", "MONGO_URL": "mongodb://127.0.0.1:1/x", "LOG_LEVEL": "ERROR"}
+    openai = {"LLM_PROVIDER": "openai", "LLM_BASE_URL": "http://127.0.0.1:1", "LLM_MODEL": "none"}
+    status, imported = json.loads(shell(FIRST_TURN, server.env | away | openai, given=server.token))
+    assert status == 200
+    assert imported == []

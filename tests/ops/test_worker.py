@@ -9,21 +9,24 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models.functions import Now
 from prometheus_client import REGISTRY
 
+from audit.models import TurnContent
 from flags.guarded import GuardedRollout
 from flags.models import Flag
 from flags.rollout_services import rollout_start
 from flags.services import flag_set
-from ops.jobs import jobs, rollouts_look
+from ops.jobs import Retention, jobs, rollouts_look
 from ops.leader import LEASE_SECONDS, Leadership, Lease, leadership
 from ops.models import WorkerLease
 from ops.worker import Job, Worker
+from tests.audit.contents import stored
 from tests.environment import ROOT
 from tests.ops.turns import KEY, failures_make, turns_make
 from tests.services.gunicorn import database_prepared, shell
@@ -134,9 +137,23 @@ def test_every_job_has_a_name_and_a_period() -> None:
         "rollouts": 10,
         "changes": 5,
         "streams": 10,
+        "sealing": 2,
         "retention": 300,
         "leftovers": 600,
     }
+
+
+@pytest.mark.django_db(transaction=True)
+def test_partitions_that_cannot_be_made_keep_nothing_from_being_purged(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored(expired=timedelta(days=40))
+
+    def fail(**given: object) -> None:
+        raise OperationalError("as always")
+
+    monkeypatch.setattr("ops.jobs.partitions_make", fail)
+    with pytest.raises(OperationalError, match="as always"):
+        Retention(lambda: False)()
+    assert not TurnContent.objects.exists()
 
 
 # Rollouts, from the record of the turns to the flag
@@ -265,6 +282,7 @@ def workers(own_database: dict[str, str]) -> Iterator[Callable[[], Process]]:
 
 SCHEDULE = """
 from datetime import timedelta
+from pathlib import Path
 from django.utils import timezone
 from flags.change_services import change_request
 change_request(key="CONV_MAX_TURNS", change={"value": 7}, actor_ref="", reason="a test",
@@ -320,3 +338,26 @@ def test_the_command_works_and_shows_its_metrics_until_it_is_told_to_stop(transa
         for number, handler in before.items():
             signal.signal(number, handler)
     assert led == [True]
+
+
+STARTER = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "manage.py", "worker", "--with-parent"])
+time.sleep(600)
+"""
+
+
+def test_a_worker_does_not_outlive_the_process_that_started_it(tmp_path: Path) -> None:
+    """As gunicorn does with WITH_WORKER; killed, it can tell nobody."""
+    env = database_prepared()
+    starter = process_start(
+        "starter", [sys.executable, "-c", STARTER], directory=service_directory("starter"), cwd=ROOT, env=env
+    )
+    assert wait(lambda: "worker.leads" in starter.output(), 60)
+    children = Path(f"/proc/{starter.pid}/task/{starter.pid}/children").read_text(encoding="utf-8").split()
+    starter.popen.kill()
+    starter.popen.wait()
+    try:
+        assert wait(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), 30)
+    finally:
+        starter.stop()

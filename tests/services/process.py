@@ -158,6 +158,8 @@ def process_start(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # Else a limit on the size of files ends the service, by SIGXFSZ, where a full disk is an error to it.
+            restore_signals=False,
         )
     process = Process(name, popen, directory, log, stop_signal)
     RUNNING.append(process)

@@ -121,7 +121,7 @@ class Command(BaseCommand):
         failed = 0
         for one in self._progress(sessions):
             try:
-                session_delete(subject=Subject(one.subject_ref), session_id=one.pk)
+                session_delete(subject=Subject(one.subject_ref), session_id=one.pk, actor_ref="")
             except ProblemError as error:
                 failed += 1
                 self.stderr.write(f"{one.pk}: {error.detail}")

@@ -4,6 +4,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from audit.actors import source_named
 from chat.tokens import token_create, tokens_revoke
 
 User = get_user_model()
@@ -43,5 +44,6 @@ class Command(BaseCommand):
         if user is None:
             if not make:
                 raise CommandError(f"There is no user {username}. Add --make-user to make one without a password.")
-            user = User.objects.create_user(username=username)
+            with source_named("command"):
+                user = User.objects.create_user(username=username)
         return user
