@@ -1,9 +1,9 @@
 """Erasing a person: all texts, the keys that they are under, and the link from the account to its pseudonym."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from audit import actions
 from audit.erasing import keys_erase, subject_content_erase
@@ -19,10 +19,6 @@ from flags.snapshot import Subject
 from onesource.errors import Conflict, NotFound
 
 BATCH = 100
-# Each goes again through what turns have added while the one before ran.
-ROUNDS = 20
-# More than that is no coincidence.
-REFUSALS = 5
 # Of what an erasure deletes from, those small enough to be vacuumed at once.
 TABLES = (
     "content_key",
@@ -55,8 +51,16 @@ class Erasure:
 
 @dataclass(slots=True)
 class _Tally:
+    total: int
+    progress: Callable[[int, int | None], None] | None
     sessions: int = 0
     turns: int = 0
+
+    def add(self, turns: int) -> None:
+        self.sessions += 1
+        self.turns += turns
+        if self.progress:
+            self.progress(self.sessions, self.total)
 
 
 def subject_find(text: str) -> str:
@@ -79,86 +83,78 @@ def subject_erase(
     source: str,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Erasure:
-    """Erases session by session, each in a transaction with its event; the keys and the alias go last, with
+    """Erases session by session, each in a transaction with its event; then the keys and the alias, with
     subject.erased. Killed in between, it goes on where it stopped when it is run again.
 
     The account stays, signed out and without its tokens: who uses it again gets a new pseudonym. Turns under way end
-    unrecorded. Raises BadInput for the reason, NotFound for a pseudonym that is not known, Conflict while turns keep
-    being recorded.
+    unrecorded. Raises BadInput for the reason, NotFound for a pseudonym that is not known.
     """
     reason = reason_check(reason)
-    tally = _Tally()
-    total = sessions_of(subject_ref).count()
-    refused = 0
-    for _ in range(ROUNDS):
-        _sessions_erase(subject_ref, actor_ref, tally, lambda: progress and progress(tally.sessions, total))
-        try:
-            erased = _finish(subject_ref, reason, actor_ref, source, tally)
-        except IntegrityError:
-            # A turn was recorded under one of the keys while they were being deleted.
-            refused += 1
-            if refused == REFUSALS:
-                raise
-            continue
-        if erased is not None:
-            cleaned = files_clean(*TABLES)
-            return Erasure(subject_ref, tally.sessions, *erased, files_clean=cleaned)
-    raise Conflict("Turns of this person keep being recorded. Please try again.", code="subject_busy")
+    tally = _Tally(sessions_of(subject_ref).count(), progress)
+    # Not until there are none: somebody may be asking faster than this deletes.
+    _sessions_erase(subject_ref, actor_ref, tally, limit=tally.total)
+    erased = _finish(subject_ref, reason, actor_ref, source, tally)
+    # Those begun meanwhile, of which no text is left. No more can come that hold any.
+    _sessions_erase(subject_ref, actor_ref, tally)
+    return replace(erased, sessions=tally.sessions, files_clean=files_clean(*TABLES))
 
 
-def _sessions_erase(subject_ref: str, actor_ref: str, tally: _Tally, tell: Callable[[], object]) -> None:
-    while session_ids := list(sessions_of(subject_ref).order_by("pk").values_list("pk", flat=True)[:BATCH]):
+def _sessions_erase(subject_ref: str, actor_ref: str, tally: _Tally, limit: int | None = None) -> None:
+    seen = 0
+    while session_ids := list(
+        sessions_of(subject_ref).order_by("created_at", "pk").values_list("pk", flat=True)[:BATCH]
+    ):
         for session_id in session_ids:
+            if seen == limit:
+                return
+            seen += 1
             try:
                 erased = session_delete(subject=Subject(subject_ref), session_id=session_id, actor_ref=actor_ref)
             except NotFound:
                 # Its owner was faster.
                 continue
-            tally.sessions += 1
-            tally.turns += erased.turns
-            tell()
+            tally.add(erased.turns)
 
 
-def _finish(subject_ref: str, reason: str, actor_ref: str, source: str, tally: _Tally) -> tuple[int, int, int] | None:
-    """Turns, keys, held; None when there are sessions again.
+def _finish(subject_ref: str, reason: str, actor_ref: str, source: str, tally: _Tally) -> Erasure:
+    """Locks in the order of a turn: its Idempotency-Key, the alias under which it may make a key, the key.
 
-    Locks in the order of a turn: the Idempotency-Key, the alias, the contents. While the alias is locked no turn can
-    make a key, and a turn that has read one refers to it, so that the database refuses it or us.
+    A turn that has read one of the keys and is not committed yet refers to it: while the key is locked it waits, and
+    then the database refuses it.
     """
     with transaction.atomic():
         IdempotencyKey.objects.filter(subject_ref=subject_ref).delete()
         aliases = SubjectAlias.objects.filter(subject_ref=subject_ref)
+        keys = ContentKey.objects.filter(subject_ref=subject_ref)
         user_ids = list(aliases.select_for_update().values_list("user_id", flat=True))
-        if sessions_of(subject_ref).exists():
-            return None
-        known = bool(user_ids) or ContentKey.objects.filter(subject_ref=subject_ref).exists() or bool(tally.sessions)
-        turns = tally.turns + subject_content_erase(subject_ref=subject_ref).turns
-        keys = keys_erase(subject_ref=subject_ref)
-        held = HeldContent.objects.filter(key__subject_ref=subject_ref).count()
-        if not known:
-            return _again(subject_ref, held)
+        list(keys.select_for_update().order_by("pk").values_list("pk"))
+        begun = sessions_of(subject_ref).count()
+        contents = subject_content_erase(subject_ref=subject_ref)
+        erased = Erasure(
+            subject_ref,
+            sessions=tally.sessions + begun,
+            turns=tally.turns + contents.turns,
+            keys=keys_erase(subject_ref=subject_ref),
+            held=HeldContent.objects.filter(key__subject_ref=subject_ref).count(),
+            files_clean=False,
+        )
+        if not (user_ids or erased.sessions or erased.turns or erased.keys):
+            return _again(erased)
         for user_id in user_ids:
             account_unlink(user_id=user_id, source=source)
         aliases.delete()
+        facts = {name: value for name, value in asdict(erased).items() if name != "files_clean"}
         event_record(
             kind=actions.SUBJECT_ERASED,
             stream=f"subject:{subject_ref}",
             actor_ref=actor_ref,
-            facts={
-                "subject_ref": subject_ref,
-                "sessions": tally.sessions,
-                "turns": turns,
-                "keys": keys,
-                "held": held,
-                "reason": reason,
-                "source": source,
-            },
+            facts=facts | {"reason": reason, "source": source},
         )
-    return turns, keys, held
+    return erased
 
 
-def _again(subject_ref: str, held: int) -> tuple[int, int, int]:
+def _again(erased: Erasure) -> Erasure:
     """Nothing was left to erase: no second event. Raises NotFound."""
-    if not Event.objects.filter(stream=f"subject:{subject_ref}").exists():
+    if not Event.objects.filter(stream=f"subject:{erased.subject_ref}").exists():
         raise NotFound("Nobody of this pseudonym is on record.", code="subject_not_found")
-    return 0, 0, held
+    return erased

@@ -236,3 +236,12 @@ def test_nothing_of_it_is_left_in_the_files_of_sqlite() -> None:
     held = sqlite_bytes()
     assert [text for text in sought if text in held] == []
     assert all(bytes(row.sealed) in held for row in kept)
+
+
+@pytest.mark.skipif("connection.vendor != 'sqlite'")
+def test_what_is_deleted_is_overwritten_also_where_sqlite_was_not_built_to() -> None:
+    """Some distributions build it so, which would hide that nobody asked for it."""
+    assert "secure_delete=ON" in connection.settings_dict["OPTIONS"]["init_command"]
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA secure_delete")
+        assert cursor.fetchone() == (1,)

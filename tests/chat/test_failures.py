@@ -1,12 +1,17 @@
 """Which arm of each rollout a turn was in, and that a turn without an answer is not forgotten."""
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.db import connection
+from django.utils import timezone
+from knox.models import AuthToken
 
 from audit.services import salt_make, subject_ref_of
+from chat.leftovers import leftovers_sweep
 from chat.models import Stream, Turn, TurnFailure
 from chat.pipeline import provide
 from chat.services import turn_answer, turn_prepare
@@ -137,3 +142,23 @@ def test_a_stream_whose_worker_died_is_a_failure_of_the_arms_it_began_with(owner
     assert [(row["code"], row["arms"]) for row in kept()] == [("orphaned", begun)]
     turn = Turn.objects.get(pk=turn_id)
     assert (turn.outcome, turn.arms) == ("aborted", begun)
+
+
+def test_failures_are_kept_for_thirty_days(db):
+    now = timezone.now()
+    for days in (29, 31, 32):
+        TurnFailure.objects.create(
+            endpoint="chat", pipeline="unified", arms={}, code="x", at=now - timedelta(days=days)
+        )
+    leftovers_sweep()
+    assert TurnFailure.objects.get().at == now - timedelta(days=29)
+
+
+def test_expired_tokens_and_sign_ins_are_deleted(owner, stranger):
+    assert owner.browser.session.session_key
+    AuthToken.objects.filter(user=owner.user).update(expiry=timezone.now() - timedelta(seconds=1))
+    Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
+    assert stranger.browser.session.session_key
+    leftovers_sweep()
+    assert [token.user for token in AuthToken.objects.all()] == [stranger.user]
+    assert Session.objects.count() == 1
