@@ -3,6 +3,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from flags.selectors import epoch_read, rules_read
 from flags.services import _flushed, flag_set
 from knowledge.index import snapshot_forget
 from knowledge.services import pack_load
+from onesource.postgresql.connection import DeadlineConnection
 from onesource.redis import cache_settings
 from ops.health import draining
 from tests.cast import admin, anonymous, flag_manager, operator, owner, reviewer, stranger
@@ -96,10 +98,28 @@ BASELINE_EVENTS: list[Event] = []
 
 
 def flush_past_triggers(flush: Callable[[list[str]], None], statements: list[str]) -> None:
-    """The trail is append only, also for Django's flush between transactional tests."""
-    triggers_drop()
-    flush(statements)
-    triggers_install()
+    """The trail is append only, also for Django's flush between transactional tests. To empty some forty partitions takes
+    a busy machine longer than any statement of the product may."""
+    with patience():
+        triggers_drop()
+        flush(statements)
+        triggers_install()
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    if connection.vendor != "postgresql":
+        yield
+        return
+    limit, DeadlineConnection.limit = DeadlineConnection.limit, 120.0
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = 120000")
+        yield
+        with connection.cursor() as cursor:
+            cursor.execute("RESET statement_timeout")
+    finally:
+        DeadlineConnection.limit = limit
 
 
 def baseline_restore() -> None:
