@@ -98,8 +98,10 @@ BASELINE_EVENTS: list[Event] = []
 
 
 def flush_past_triggers(flush: Callable[[list[str]], None], statements: list[str]) -> None:
-    """The trail is append only, also for Django's flush between transactional tests. To empty some forty partitions takes
-    a busy machine longer than any statement of the product may."""
+    """The trail is append only, also for Django's flush between transactional tests.
+
+    To empty some forty partitions takes a busy machine longer than any statement of the product may.
+    """
     with patience():
         triggers_drop()
         flush(statements)
