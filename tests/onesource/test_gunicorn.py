@@ -12,12 +12,13 @@ from tests.environment import ROOT
 from tests.services.gunicorn import Gunicorn, shell
 
 FIRST_TURN = """
-import json, runpy, sys
+import json, runpy, sys, types
 from django.core.management import call_command
 from django.test import Client
 from onesource.wsgi import application
 call_command("check", stdout=sys.stderr)
-runpy.run_path("deploy/gunicorn.conf.py")["post_worker_init"](None)
+worker = types.SimpleNamespace(records_configuration=False)
+runpy.run_path("deploy/gunicorn.conf.py")["post_worker_init"](worker)
 before = {*sys.modules}
 client = Client(headers={"Authorization": f"Bearer {sys.stdin.read()}", "Host": "127.0.0.1"})
 status = client.post("/chat", {"question": "How high must a handrail be?"}, content_type="application/json").status_code
