@@ -13,12 +13,18 @@ from audit import actions, content
 from audit.keys import data_key_of
 from audit.models import Content, Event, HeldContent, LegalHold, SubjectAlias, TurnContent
 from audit.partitions import day_start, detached_overdue
-from audit.rows import body_read
+from audit.rows import body_read, octets
 from audit.services import content_context
 
 OVERDUE_AFTER = timedelta(minutes=15)
 # Purges in a row that may each have been under way when a content expired.
 LOOK_AT = 100
+
+
+def facts_of(event: Event) -> dict[str, Any]:
+    """What the body says; nothing of one that somebody has spoilt: verification names it, and a page goes on."""
+    body = body_read(octets(event.body))
+    return body["facts"] if body else {}
 
 
 def content_read(row: Content) -> dict[str, Any]:
@@ -75,7 +81,9 @@ def content_gone(*, session_id: str, subject_ref: str, expires_at: datetime | No
     `expires_at` is among the facts of a turn's event.
     """
     released = [
-        event.at for event in _events(f"hold:{session_id}", actions.HOLD_RELEASED) if _facts(event).get("turns_deleted")
+        event.at
+        for event in _events(f"hold:{session_id}", actions.HOLD_RELEASED)
+        if facts_of(event).get("turns_deleted")
     ]
     if released:
         return Gone("purged", released[-1])
@@ -92,19 +100,13 @@ def content_gone(*, session_id: str, subject_ref: str, expires_at: datetime | No
 
 def _before(event: Event) -> datetime | None:
     try:
-        return datetime.fromisoformat(_facts(event)["before"])
+        return datetime.fromisoformat(facts_of(event)["before"])
     except (KeyError, TypeError, ValueError):
         return None
 
 
 def _events(stream: str, kind: str) -> list[Event]:
     return list(Event.objects.filter(stream=stream, kind=kind).order_by("stream_seq"))
-
-
-def _facts(event: Event) -> dict[str, Any]:
-    """Nothing of a body that somebody has spoilt: verification names it, and a page must not end in an error."""
-    body = body_read(bytes(event.body))
-    return body["facts"] if body else {}
 
 
 def contents_due(before: datetime) -> "QuerySet[TurnContent]":

@@ -55,7 +55,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        return not any(not finding.notice for finding in self.findings)
+        return all(finding.notice for finding in self.findings)
 
     def add(self, finding: Finding) -> None:
         self.counts[finding.code] += 1
@@ -137,9 +137,6 @@ class _Verification:
             self._find("other_log", where, detail, notice=True)
 
     def _published_read(self) -> None:
-        if settings.AUDIT_CHECKPOINT_DIR and self.report.checkpoints and not any(published_files()):
-            detail = "nothing is published there: it is not the right directory, or somebody has emptied it"
-            self._find("published_missing", settings.AUDIT_CHECKPOINT_DIR, detail)
         for path in published_files():
             self.report.published += 1
             where = f"published {path.parent.name}/{path.name}"
@@ -149,6 +146,9 @@ class _Verification:
                 self._find("published_unreadable", where, f"it is no checkpoint under a trusted key ({error})")
                 continue
             self._claim(where, published)
+        if settings.AUDIT_CHECKPOINT_DIR and self.report.checkpoints and not self.report.published:
+            detail = "nothing is published there: it is not the right directory, or somebody has emptied it"
+            self._find("published_missing", settings.AUDIT_CHECKPOINT_DIR, detail)
 
     # The log, leaf by leaf.
 

@@ -4,7 +4,6 @@ The file is named by all that it depends on, and authenticated with a key derive
 unpickled: only what this installation wrote is ever loaded.
 """
 
-import gc
 import hashlib
 import hmac
 import os
@@ -12,13 +11,15 @@ import pickle
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 from django.conf import settings
 from django.utils.crypto import salted_hmac
+
+from onesource.collector import collector_off
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -58,7 +59,7 @@ def _load(path: Path) -> Any:
         if not hmac.compare_digest(kept[:MAC_BYTES], _mac(kept[MAC_BYTES:])):
             log.warning("knowledge.learned_not_ours", file=path.name)
             return None
-        with _uncollected():
+        with collector_off():
             return pickle.loads(kept[MAC_BYTES:])  # noqa: S301  (authenticated above)
     return None
 
@@ -78,15 +79,3 @@ def _store(path: Path, found: object) -> None:
     for old in older:
         with suppress(OSError):
             old.unlink()
-
-
-@contextmanager
-def _uncollected() -> Any:
-    """A collection in between would look at every object made so far, again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

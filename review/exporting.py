@@ -22,11 +22,11 @@ from audit.content import ContentUnreadable
 from audit.models import Event
 from audit.offline import verify
 from audit.proofs import Proof, proofs_for
-from audit.selectors import content_for_review, content_read
+from audit.selectors import content_for_review, content_read, facts_of
 from audit.signing import verifiers
 from audit.tiles import TileError
 from chat.models import Turn
-from review.selectors import LogDamaged, facts_of
+from review.selectors import LogDamaged
 from review.sheets import turns_csv
 
 CHUNK = 500
@@ -70,12 +70,11 @@ class _Bundle:
         self.add(name, json.dumps(value, ensure_ascii=False, indent=1).encode())
 
 
-def evidence_zip(ids: Sequence[uuid.UUID], *, with_content: bool) -> Iterator[bytes]:
-    """The file in pieces. The caller has put the export on record.
+Evidence = list[tuple[Event, Proof]]
 
-    Raises, before the first piece, proofs.NotSealedYet while an event has no place in the log, and LogDamaged.
-    """
-    evidence = _evidence(ids)
+
+def evidence_zip(ids: Sequence[uuid.UUID], evidence: Evidence, *, with_content: bool) -> Iterator[bytes]:
+    """The file in pieces. The caller has put the export on record."""
     file: IO[bytes] = tempfile.SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115  (closed by whoever reads the pieces)
     try:
         _bundle_write(file, ids, evidence, with_content=with_content)
@@ -85,13 +84,11 @@ def evidence_zip(ids: Sequence[uuid.UUID], *, with_content: bool) -> Iterator[by
     return _pieces(file)
 
 
-def evidence_check(ids: Sequence[uuid.UUID]) -> None:
-    """Raises as evidence_zip does: for a caller who records first."""
-    _evidence(ids)
+def evidence_of(ids: Sequence[uuid.UUID]) -> Evidence:
+    """The events of the turns in the order of the log, all proved under one checkpoint.
 
-
-def _evidence(ids: Sequence[uuid.UUID]) -> list[tuple[Event, Proof]]:
-    """The events of the turns in the order of the log, all proved under one checkpoint."""
+    Raises proofs.NotSealedYet while one has no place in the log, and LogDamaged.
+    """
     events: list[Event] = []
     for start in range(0, len(ids), CHUNK):
         chunk = list(ids[start : start + CHUNK])
@@ -108,9 +105,7 @@ def _evidence(ids: Sequence[uuid.UUID]) -> list[tuple[Event, Proof]]:
     return sorted(zip(events, proofs, strict=True), key=lambda pair: pair[1].index)
 
 
-def _bundle_write(
-    file: IO[bytes], ids: Sequence[uuid.UUID], evidence: list[tuple[Event, Proof]], *, with_content: bool
-) -> None:
+def _bundle_write(file: IO[bytes], ids: Sequence[uuid.UUID], evidence: Evidence, *, with_content: bool) -> None:
     made_at = timezone.now()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         bundle = _Bundle(archive, made_at)

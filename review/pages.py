@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from audit.actions import KINDS
+from audit.selectors import facts_of
 from audit.services import subject_ref_of
 from onesource.errors import BadInput
 from review import record
@@ -24,7 +25,6 @@ from review.selectors import (
     event_for,
     event_of,
     events_search,
-    facts_of,
     leaf_index,
     proof_of,
     turn_checks,

@@ -10,7 +10,7 @@ from typing import Any
 
 from audit import actions
 from audit.content import ContentUnreadable
-from audit.selectors import content_of, content_read, contents_last
+from audit.selectors import content_of, content_read, contents_last, facts_of
 from chat.guard import draft_text, guard
 from chat.models import Turn
 from chat.pipeline.legacy import legacy_draft
@@ -23,7 +23,7 @@ from knowledge.retrieval import Found, passages_named
 from onesource.errors import Conflict, Gone
 from review.acts import act_record
 from review.reasons import reason_check
-from review.selectors import event_of, facts_of, turn_for
+from review.selectors import event_of, turn_for
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """What reviewers read: turns, events, and what became of a turn's content."""
 
-import json
 import re
 import uuid
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from django.contrib.auth import get_user_model
 from audit import actions
 from audit.models import Checkpoint, Event, Leaf, LegalHold, SubjectAlias, TurnContent
 from audit.proofs import Proof, proof_for
-from audit.selectors import Gone, content_for_review, content_gone
+from audit.selectors import Gone, content_for_review, content_gone, facts_of
 from audit.tiles import TileError
 from audit.verifying import Check, event_checks
 from chat.models import Turn
@@ -76,16 +75,6 @@ def event_for(uid: uuid.UUID) -> Event:
 def event_of(turn: Turn) -> Event | None:
     """The event that holds the turn's facts; None only when somebody has taken it away."""
     return Event.objects.filter(uid=turn.event_uid).first()
-
-
-def facts_of(event: Event) -> dict[str, Any]:
-    """What the body says; nothing when somebody has made it unreadable."""
-    try:
-        body = json.loads(bytes(event.body))
-        facts = body["facts"]
-    except (ValueError, KeyError, TypeError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def leaf_index(event: Event) -> int | None:

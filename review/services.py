@@ -10,16 +10,16 @@ from django.utils import timezone
 
 from audit import actions
 from audit.content import ContentUnreadable
-from audit.selectors import content_for_review, content_read
+from audit.selectors import content_for_review, content_read, facts_of
 from audit.services import commitment_make, event_record
 from chat.models import Turn
 from onesource.errors import BadInput, Gone
 from review.acts import act_record, not_recorded
-from review.exporting import evidence_check, evidence_zip
+from review.exporting import Evidence, evidence_of, evidence_zip
 from review.filters import TurnFilters
 from review.reasons import reason_check
 from review.room import room_check
-from review.selectors import content_state, event_of, facts_of, turn_for, turn_ids
+from review.selectors import content_state, event_of, turn_for, turn_ids
 from review.sheets import turns_csv
 from review.timeline import EXPORTS
 
@@ -104,11 +104,12 @@ def turns_export(
             f"More than {limit} turns match. Narrow the time or another filter, and export in parts.",
             code="too_many_turns",
         )
+    evidence: Evidence = []
     if format_ == "zip":
         if not ids:
             raise BadInput("No turn matches, so there is nothing to prove.", code="no_turns")
         room_check(ids, with_content=with_content)
-        evidence_check(ids)
+        evidence = evidence_of(ids)
     facts = {
         "what": "turns",
         "format": format_,
@@ -123,4 +124,4 @@ def turns_export(
             event_record(kind=actions.EXPORT_MADE, stream=EXPORTS, actor_ref=actor_ref, facts=facts)
     except Error as error:
         raise not_recorded("Nothing is exported, because it could not be recorded.") from error
-    return evidence_zip(ids, with_content=with_content) if format_ == "zip" else turns_csv(ids)
+    return evidence_zip(ids, evidence, with_content=with_content) if format_ == "zip" else turns_csv(ids)

@@ -10,9 +10,10 @@ from django.db.models import QuerySet
 from audit import actions
 from audit.actions import KINDS
 from audit.models import Event
+from audit.selectors import facts_of
 from chat.models import Turn
 from review.filters import TurnFilters
-from review.selectors import ContentState, facts_of
+from review.selectors import ContentState
 
 EXPORTS = "review"
 LATER = (

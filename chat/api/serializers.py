@@ -7,8 +7,19 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from onesource.errors import NotFound
+
 QUESTION_LIMIT = 8000
 CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def id_in_path(text: str, missing: NotFound) -> uuid.UUID:
+    """Raises `missing` for what is no canonical id: nothing has such a one."""
+    if not CANONICAL_UUID.fullmatch(text):
+        raise missing
+    return uuid.UUID(text)
+
+
 KEPT_CONTROLS = frozenset("\n\t")
 
 

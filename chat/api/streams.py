@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from audit.services import subject_ref_of
 from chat.api.admission import ADMISSION, PRODUCERS, RESUMED, Busy, Place
 from chat.api.openapi import PROBLEM_RESPONSES
-from chat.api.serializers import CANONICAL_UUID, StoppingSerializer
+from chat.api.serializers import StoppingSerializer, id_in_path
 from chat.idempotency import Claim, Replay, answer_replay, claim_release, claim_settle
 from chat.models import Stream
 from chat.services import Prepared
@@ -138,6 +138,4 @@ def _last_event_id(request: Request) -> int:
 
 
 def _canonical(text: str) -> uuid.UUID:
-    if not CANONICAL_UUID.fullmatch(text):
-        raise NotFound("There is no such turn, or it is not yours.", code="turn_not_found")
-    return uuid.UUID(text)
+    return id_in_path(text, NotFound("There is no such turn, or it is not yours.", code="turn_not_found"))

@@ -16,11 +16,11 @@ from chat.api.admission import ADMISSION, Place
 from chat.api.openapi import ANSWER_RESPONSES, PROBLEM_RESPONSES
 from chat.api.pagination import sessions_page
 from chat.api.serializers import (
-    CANONICAL_UUID,
     ConversationSerializer,
     QuestionSerializer,
     SessionPageSerializer,
     SessionSerializer,
+    id_in_path,
 )
 from chat.api.streams import STREAM_RESPONSE, EventStreamRenderer, replay_stream, turn_stream
 from chat.api.throttles import Allowance, RateLimited, turn_throttle
@@ -159,9 +159,7 @@ class SessionView(APIView):
 
 
 def _canonical(text: str) -> uuid.UUID:
-    if not CANONICAL_UUID.fullmatch(text):
-        raise NotFound("This session does not exist or is not yours.", code="session_not_found")
-    return uuid.UUID(text)
+    return id_in_path(text, NotFound("This session does not exist or is not yours.", code="session_not_found"))
 
 
 class FlagsView(APIView):

@@ -4,12 +4,13 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from audit.selectors import facts_of
 from chat.api.serializers import StrictBooleanField, StrictCharField, StrictSerializer
 from chat.models import Turn
 from review.api.openapi import filters_schema
 from review.forms import FORMATS
 from review.record import repairs
-from review.selectors import content_state, event_of, facts_of
+from review.selectors import content_state, event_of
 from review.timeline import timeline
 
 

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from audit.proofs import checkpoint_latest
 from audit.services import subject_ref_of
 from chat.api.openapi import PROBLEM_RESPONSES
-from chat.api.serializers import CANONICAL_UUID
+from chat.api.serializers import id_in_path
 from onesource.errors import BadInput, Forbidden, NotFound
 from review.api.openapi import CONFLICT_RESPONSES, GONE_RESPONSES, filter_parameters
 from review.api.serializers import (
@@ -201,6 +201,4 @@ def _filters(given: Mapping[str, str], *others: str) -> TurnFilters:
 
 
 def _canonical(text: str) -> uuid.UUID:
-    if not CANONICAL_UUID.fullmatch(text):
-        raise NotFound("There is no turn of this id on record.", code="turn_not_found")
-    return uuid.UUID(text)
+    return id_in_path(text, NotFound("There is no turn of this id on record.", code="turn_not_found"))

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from audit.holds import hold_place
 from audit.models import Event, LegalHold, TurnContent
-from audit.selectors import _facts
+from audit.selectors import facts_of as facts_in
 from audit.services import content_store, event_record
 
 PLANTED = "planted-secret-4711"
@@ -52,7 +52,7 @@ def held_in_time(session_id: uuid.UUID) -> None:
 
 
 def facts_of(kind: str) -> list[dict[str, Any]]:
-    return [_facts(event) for event in Event.objects.filter(kind=kind).order_by("pk")]
+    return [facts_in(event) for event in Event.objects.filter(kind=kind).order_by("pk")]
 
 
 def trail() -> list[Any]:

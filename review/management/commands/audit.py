@@ -107,7 +107,7 @@ class Command(BaseCommand):
                 "Nothing outside the database was compared: without AUDIT_CHECKPOINT_DIR nobody can see that all of it "
                 "was replaced by an older copy."
             )
-        wrong = sum(count for code, count in report.counts.items())
+        wrong = sum(report.counts.values())
         notices = sum(1 for finding in report.findings if finding.notice)
         if report.ok:
             self.stdout.write(self.style.SUCCESS("The trail is whole." + (f" {notices} notices." if notices else "")))
@@ -239,7 +239,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{count} are under {key_id}, which must stay in CONTENT_KEYS.")
         if not done.left:
             self.stdout.write("Every other key may leave CONTENT_KEYS once all workers run with the new one in front.")
-        if done.left:
+        else:
             raise CommandError("Some data keys could not be put under the new key: see above.")
 
     def replay(self, *, turn: uuid.UUID, reason: str, **options: Any) -> None:
