@@ -18,7 +18,8 @@ from audit.files import files_clean
 from audit.holds import hold_place, hold_release
 from audit.models import ContentKey, Event, HeldContent, SubjectAlias, TurnContent
 from audit.retention import purge_run
-from audit.selectors import _facts, content_for_review, content_gone, content_read
+from audit.selectors import content_for_review, content_gone, content_read
+from audit.selectors import facts_of as facts_in
 from audit.services import subject_ref_of
 from chat import erasing
 from chat.erasing import subject_erase, subject_find
@@ -194,7 +195,7 @@ def test_nothing_of_the_account_leads_to_the_old_pseudonym(ref, owner, stranger,
     assert (owner.user.last_login, owner.user.date_joined.time(), owner.user.is_active) == (None, time(0), True)
     assert owner.user.date_joined.date() == made.date()
     revoked = Event.objects.filter(pk__gt=before, kind="token.revoked").get()
-    assert _facts(revoked)["token"] == token_ref(digest)
+    assert facts_in(revoked)["token"] == token_ref(digest)
     assert SubjectAlias.objects.filter(user=owner.user).count() == 0
 
     new = subject_ref_of(owner.user)
