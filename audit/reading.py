@@ -14,7 +14,7 @@ CHUNK = 5_000
 READ = """
 SELECT l."index", l.event_id, l.hash, e.id, {uid}, {at}, e.kind, e.stream, e.stream_seq, e.actor_ref, e.body, e.leaf
 FROM audit_leaf l LEFT JOIN audit_event e ON e.id = l.event_id
-WHERE l."index" >= %s ORDER BY l."index" LIMIT %s
+WHERE l."index" >= %s AND l."index" < %s ORDER BY l."index" LIMIT %s
 """
 READ_UNSEALED = """
 SELECT NULL, NULL, NULL, e.id, {uid}, {at}, e.kind, e.stream, e.stream_seq, e.actor_ref, e.body, e.leaf
@@ -32,21 +32,20 @@ SQLITE = {"uid": "CAST(e.uid AS text)", "at": "CAST(e.at AS text)"}
 Leaves = list[tuple[int, int, bytes, Row | None]]
 
 
-def chunks(read: Callable[[int], Leaves]) -> Iterator[Leaves]:
-    """What `read` gives from each place on.
+def chunks(read: Callable[[int], Leaves], start: int = 0) -> Iterator[Leaves]:
+    """What `read` gives from `start` on, and then from where that ended.
 
     On PostgreSQL the next is read while this one is looked at, by a thread with a connection of its own; not within a
     transaction, of which that would see nothing.
     """
     if connection.vendor != "postgresql" or connection.in_atomic_block:
-        start = 0
         while rows := read(start):
             yield rows
             start = rows[-1][0] + 1
         return
     with ThreadPoolExecutor(1) as ahead:
         try:
-            waiting = ahead.submit(read, 0)
+            waiting = ahead.submit(read, start)
             while rows := waiting.result():
                 waiting = ahead.submit(read, rows[-1][0] + 1)
                 yield rows
@@ -55,11 +54,11 @@ def chunks(read: Callable[[int], Leaves]) -> Iterator[Leaves]:
             ahead.submit(lambda: connection.close()).result()
 
 
-def leaves_read(start: int) -> Leaves:
+def leaves_read(start: int, stop: int = 2**63 - 1) -> Leaves:
     """Place, event id, sealed hash and the row itself (None when it is gone) of CHUNK leaves from `start` on."""
     columns = POSTGRESQL if connection.vendor == "postgresql" else SQLITE
     with connection.cursor() as cursor:
-        cursor.execute(READ.format(**columns), [start, CHUNK])
+        cursor.execute(READ.format(**columns), [start, stop, CHUNK])
         found = cursor.fetchall()
     return [(entry[0], entry[1], octets(entry[2]), _row(entry)) for entry in found]
 

@@ -1,7 +1,17 @@
 """The Merkle log as the database holds it."""
 
-from audit.models import Checkpoint, Leaf, Tile
+from typing import Any
+
+from django.db import connection
+
+from audit.models import Checkpoint
+from audit.rows import octets
 from audit.tiles import TileError, TileReader
+
+# In plain SQL: a proof takes four of these, and to compile them would be a third of its time.
+TILE = 'SELECT hashes FROM audit_tile WHERE level = %s AND "index" = %s'
+ROOTS = 'SELECT root FROM audit_tile WHERE level = %s AND "index" >= %s AND "index" < %s ORDER BY "index"'
+LEAVES = 'SELECT hash FROM audit_leaf WHERE "index" >= %s AND "index" < %s ORDER BY "index"'
 
 
 def checkpoint_latest() -> Checkpoint | None:
@@ -14,17 +24,21 @@ def reader(size: int) -> TileReader:
 
 
 def _tile(level: int, index: int) -> bytes:
-    hashes = Tile.objects.filter(level=level, index=index).values_list("hashes", flat=True).first()
-    if hashes is None:
+    found = _column(TILE, level, index)
+    if not found:
         raise TileError(f"tile {index} of level {level} is missing")
-    return bytes(hashes)
+    return found[0]
 
 
 def _roots(level: int, start: int, stop: int) -> list[bytes]:
-    rows = Tile.objects.filter(level=level, index__gte=start, index__lt=stop).order_by("index")
-    return [bytes(root) for root in rows.values_list("root", flat=True)]
+    return _column(ROOTS, level, start, stop)
 
 
 def _leaves(start: int, stop: int) -> list[bytes]:
-    rows = Leaf.objects.filter(index__gte=start, index__lt=stop).order_by("index")
-    return [bytes(value) for value in rows.values_list("hash", flat=True)]
+    return _column(LEAVES, start, stop)
+
+
+def _column(sql: str, *parameters: Any) -> list[bytes]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return [octets(value) for (value,) in cursor.fetchall()]

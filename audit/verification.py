@@ -2,45 +2,31 @@
 kept elsewhere. Names what does not hold; changes nothing."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 from django.conf import settings
 from django.db.models import Max
 from django.utils import timezone
 
 from audit import notes
-from audit.merkle import HASH_BYTES, Frontier
+from audit.merkle import Frontier
 from audit.models import Checkpoint, Event, Stream, Tile
 from audit.notes import NoteError
 from audit.publishing import checkpoint_read, published_files
-from audit.reading import chunks, leaves_read, unsealed_read
-from audit.rows import Row, body_read, octets, row_problems, time_text
+from audit.reading import unsealed_read
+from audit.rows import octets, time_text
 from audit.signing import verifiers
+from audit.stretches import Finding, Seen, Stretch, Visitor, order_check, rows_check, stretches
 from audit.tiles import TILE_BYTES, TILE_HEIGHT, TILE_WIDTH, TileBuilder
 from audit.triggers import triggers_wrong
 
 SEALING_OVERDUE = timedelta(minutes=5)
-# Clocks of two machines differ by less, and no transaction lasts as long.
-CLOCK_TOLERANCE = timedelta(hours=1)
 NAMED_AT_MOST = 1_000
 NUMBERS_NAMED = 20
 
 Progress = Callable[[int], object]
-# Rows that hold in themselves, with their bodies: what else the product knows of them is checked by the caller.
-Visitor = Callable[[Sequence[tuple[Row, dict[str, Any]]]], Iterator["Finding"]]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """`code` is stable, `where` names the thing, `detail` is for a person. A notice is worth a look and no proof."""
-
-    code: str
-    where: str
-    detail: str
-    notice: bool = False
 
 
 @dataclass
@@ -68,12 +54,14 @@ def log_verify(
     progress: Progress | None = None,
     visitor: Visitor | None = None,
     counters: Callable[[], Iterator[tuple[str, int]]] | None = None,
+    processes: int = 1,
 ) -> Report:
-    """Reads everything once. `counters` gives (stream, last number) of streams that are numbered elsewhere.
+    """Reads everything once. `counters` gives (stream, last number) of streams that are numbered elsewhere; a long log
+    on PostgreSQL is read by so many `processes`.
 
     Raises EnvError for keys that do not parse, and django.db.Error.
     """
-    return _Verification(progress, visitor, counters).run()
+    return _Verification(progress, visitor, counters, processes).run()
 
 
 class _Verification:
@@ -82,18 +70,20 @@ class _Verification:
         progress: Progress | None,
         visitor: Visitor | None,
         counters: Callable[[], Iterator[tuple[str, int]]] | None,
+        processes: int,
     ) -> None:
         self.report = Report()
         self._progress = progress
         self._visitor = visitor
+        self._processes = processes
         # Before the events: whatever is appended meanwhile only adds to these.
         self._expected = dict(Stream.objects.values_list("name", "last_seq"))
         if counters:
             self._expected.update(counters())
         self._frontier = Frontier()
         self._tiles = TileBuilder()
-        self._seen: dict[str, _Seen] = defaultdict(_Seen)
-        self._previous_at = ""
+        self._seen: dict[str, Seen] = defaultdict(Seen)
+        self._last: tuple[str, str] | None = None
         # Sizes at which something outside the walk claims to know the root.
         self._claims: dict[int, list[tuple[str, bytes]]] = defaultdict(list)
         self._sizes: list[int] = []
@@ -155,57 +145,28 @@ class _Verification:
     def _log_walk(self) -> None:
         self._roots_compare()
         start = 0
-        for rows in chunks(leaves_read):
-            sound = []
-            for index, event_id, _, row in rows:
+        for stretch in stretches(self._visitor, self._processes):
+            for index in stretch.indexes:
                 if index != start:
                     self._find("leaf_missing", f"leaf {start}", f"the log goes on at leaf {index}")
                 start = index + 1
-                if row is None:
-                    self._find("event_deleted", f"event {event_id} (leaf {index})", "it was sealed and is gone")
-                elif body := self._row_check(row):
-                    sound.append((row, body))
-            self._log_grow([self._hash(index, sealed_hash) for index, _, sealed_hash, _ in rows])
-            self._visit(sound)
-            if self._progress:
-                self._progress(len(rows))
+            self._log_grow(stretch.hashes)
+            self._take(stretch)
         self._log_end()
 
-    def _hash(self, index: int, sealed_hash: bytes) -> bytes:
-        if len(sealed_hash) == HASH_BYTES:
-            return sealed_hash
-        self._find("leaf_edited", f"leaf {index}", f"its hash has {len(sealed_hash)} bytes")
-        return bytes(HASH_BYTES)
-
-    def _row_check(self, row: Row) -> dict[str, Any] | None:
-        """The body when nothing about the row is wrong."""
-        self.report.events += 1
-        seen = self._seen[row.stream]
-        seen.count += 1
-        if isinstance(row.stream_seq, int):
-            seen.last = max(seen.last, row.stream_seq)
-        body = body_read(row.body)
-        where = f"event {row.uid} ({'not sealed yet' if row.index is None else f'leaf {row.index}'})"
-        sound = True
-        for code, detail in row_problems(row, body):
-            self._find(code, where, detail)
-            sound = False
-        if sound:
-            self._order_check(row, where)
-        return body if sound else None
-
-    def _order_check(self, row: Row, where: str) -> None:
-        # Texts of one form compare as their times do; only of a step back it matters how far.
-        if row.at < self._previous_at:
-            back = datetime.fromisoformat(self._previous_at) - datetime.fromisoformat(row.at)
-            if back > CLOCK_TOLERANCE:
-                self._find("out_of_time", where, f"its time {row.at} lies {back} before the last one's", notice=True)
-        self._previous_at = row.at
-
-    def _visit(self, sound: Sequence[tuple[Row, dict[str, Any]]]) -> None:
-        if self._visitor and sound:
-            for finding in self._visitor(sound):
-                self.report.add(finding)
+    def _take(self, stretch: Stretch) -> None:
+        self.report.events += stretch.events
+        for stream, seen in stretch.seen.items():
+            all_of_it = self._seen[stream]
+            all_of_it.count += seen.count
+            all_of_it.last = max(all_of_it.last, seen.last)
+        if stretch.first:
+            stretch.findings += order_check(self._last, stretch.first)
+            self._last = stretch.last
+        for finding in stretch.findings:
+            self.report.add(finding)
+        if self._progress:
+            self._progress(stretch.events)
 
     def _log_grow(self, hashes: list[bytes]) -> None:
         """The frontier stops at each size of which a root is claimed; full tiles are compared as they come up."""
@@ -279,12 +240,10 @@ class _Verification:
         overdue = 0
         last = -(2**63)
         while rows := unsealed_read(last):
-            for pk, row in rows:
-                self.report.unsealed += 1
-                overdue += row.at < due
-                if body := self._row_check(row):
-                    self._visit([(row, body)])
-                last = pk
+            self.report.unsealed += len(rows)
+            overdue += sum(row.at < due for _, row in rows)
+            self._take(rows_check([row for _, row in rows], self._visitor))
+            last = rows[-1][0]
         if overdue:
             self._find(
                 "unsealed", f"{overdue} events", f"they have waited for a place in the log since over {SEALING_OVERDUE}"
@@ -301,12 +260,6 @@ class _Verification:
         for stream, last in self._expected.items():
             if self._seen[stream].last < last and (there := _number_last(stream)) < last:
                 self._find("stream_truncated", f"stream {stream}", f"it was counted to {last}, and ends at {there}")
-
-
-@dataclass(slots=True)
-class _Seen:
-    count: int = 0
-    last: int = 0
 
 
 def _numbers_missing(stream: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from chat.guard import CODES
@@ -22,6 +23,12 @@ TURN_COLUMNS = (
     "pk", "session_id", "seq", "references", "repair_codes", "prompt_tokens", "completion_tokens", "event_uid",
     "created_at", "question_chars", "answer_chars", "context", "history_turns", "arms", "degraded", "repaired", *SAME,
 )  # fmt: skip
+# What a difference is called.
+COMPARED = (
+    "turn_id", "session_id", "turn", "references", "repair codes", "repaired", "question length", "answer length",
+    "context", "arms", "tokens", "degraded", *SAME,
+)  # fmt: skip
+_same_of = itemgetter(*SAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,35 +81,30 @@ def value_text(value: Any) -> str:
 def differences(turn: Mapping[str, Any], facts: dict[str, Any]) -> list[str]:
     """What the turn's row (TURN_COLUMNS) says otherwise than its event: the row is a copy that anybody with the
     database can edit."""
-    guard, flags_then = _dict(facts, "guard"), _dict(facts, "flags")
+    guard, aborted = _dict(facts, "guard"), turn["outcome"] == "aborted"
     arms = turn["arms"] or {}
-    recorded = {
-        **facts,
-        "repair codes": sorted({str(event.get("code", "")) for event in _dicts(guard.get("events"))}),
-        "repaired": guard.get("outcome") in ("repaired", "fallback"),
-        "question length": _dict(facts, "question").get("chars"),
-        "answer length": _dict(facts, "answer").get("chars"),
-        # Of a turn that was swept up the arms are those of its beginning, the flags those of its end.
-        "arms": arms if turn["outcome"] == "aborted" or turn["arms"] is None else _named(arms, flags_then),
-    }
-    shown = {
-        "turn_id": str(turn["pk"]),
-        "session_id": str(turn["session_id"]),
-        "turn": turn["seq"],
-        "references": _cited(turn["references"]),
-        "repair codes": turn["repair_codes"],
-        "repaired": turn["repaired"],
-        "question length": turn["question_chars"],
-        "answer length": turn["answer_chars"],
-        "context": {"outcome": turn["context"], "turns": turn["history_turns"]},
-        "arms": arms,
-        "tokens": {"prompt": turn["prompt_tokens"], "completion": turn["completion_tokens"]},
-        **{name: turn[name] for name in SAME},
-    }
-    differing = [name for name, value in shown.items() if recorded.get(name) != value]
-    if turn["outcome"] != "aborted" and turn["degraded"] != (turn["outcome"] == "degraded"):
-        differing.append("degraded")
-    return differing
+    # Of a turn that was swept up the arms are those of its beginning, the flags those of its end.
+    arms_then = arms if aborted or turn["arms"] is None else _named(arms, _dict(facts, "flags"))
+    degraded = turn["degraded"] if aborted else turn["outcome"] == "degraded"
+    shown = (
+        str(turn["pk"]), str(turn["session_id"]), turn["seq"], _cited(turn["references"]),
+        turn["repair_codes"], turn["repaired"], turn["question_chars"], turn["answer_chars"],
+        {"outcome": turn["context"], "turns": turn["history_turns"]}, arms,
+        {"prompt": turn["prompt_tokens"], "completion": turn["completion_tokens"]}, turn["degraded"],
+        *_same_of(turn),
+    )  # fmt: skip
+    recorded = (
+        facts.get("turn_id"), facts.get("session_id"), facts.get("turn"), facts.get("references"),
+        sorted({str(event.get("code", "")) for event in _dicts(guard.get("events"))}),
+        guard.get("outcome") in ("repaired", "fallback"),
+        _dict(facts, "question").get("chars"), _dict(facts, "answer").get("chars"),
+        facts.get("context"), arms_then, facts.get("tokens"), degraded,
+        *map(facts.get, SAME),
+    )  # fmt: skip
+    # A million times the same before it differs once.
+    if shown == recorded:
+        return []
+    return [name for name, value, then in zip(COMPARED, shown, recorded, strict=True) if value != then]
 
 
 def _named(arms: Any, flags_then: dict[str, Any]) -> Any:

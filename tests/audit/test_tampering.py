@@ -308,10 +308,12 @@ def test_a_note_that_is_none_is_named(trail, note):
     assert found() == {"checkpoint_forged"}
 
 
-def test_a_leaf_that_is_no_hash_does_not_stop_the_sealing(trail):
+@pytest.mark.parametrize("leaf", [b"no hash", "é" * 32])
+def test_a_leaf_that_is_no_hash_does_not_stop_the_sealing(trail, leaf):
     event = trail[0]
     row = {name: getattr(event, name) for name in ("at", "kind", "stream", "actor_ref", "body")}
-    Event.objects.create(**row, stream_seq=5000, leaf=b"no hash")
+    spoilt = Event.objects.create(**row, stream_seq=5000, leaf=b"no hash")
+    tamper("UPDATE audit_event SET leaf = %s WHERE id = %s", leaf, spoilt.pk)
     event_record(kind=actions.LOGIN_SUCCEEDED, stream="auth", actor_ref="", facts={})
     assert log_seal() == 1
     assert "leaf_edited" in found()

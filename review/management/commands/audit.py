@@ -26,6 +26,7 @@ from audit.verification import Report
 from chat.erasing import subject_erase, subject_find
 from onesource.errors import ProblemError
 from onesource.postgresql.connection import DeadlineConnection
+from onesource.processes import processes_sensible
 from review.filters import TurnFilters
 from review.forms import TurnSearchForm
 from review.replaying import turn_replay
@@ -45,6 +46,10 @@ class Command(BaseCommand):
         tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
         verify = tasks.add_parser("verify", help="check every event, the log, checkpoints and published checkpoints")
         verify.add_argument("--json", action="store_true", dest="as_json", help="the report as JSON")
+        help_text = "to share a long trail on PostgreSQL among (default %(default)s)"
+        verify.add_argument(
+            "--processes", type=int, choices=range(1, 33), metavar="N", default=processes_sensible(), help=help_text
+        )
         tasks.add_parser("seal", help="give all waiting events their places in the log now, and publish")
         checkpoint = tasks.add_parser("checkpoint", help="print the newest signed checkpoint")
         checkpoint.add_argument("--keys", action="store_true", help="print the verification keys instead")
@@ -78,9 +83,9 @@ class Command(BaseCommand):
             told = f"{error}".partition("\n")[0]
             raise CommandError(f"The database cannot be reached, or it refused this: {told}") from error
 
-    def verify(self, *, as_json: bool, **options: Any) -> None:
+    def verify(self, *, as_json: bool, processes: int, **options: Any) -> None:
         with _bar(Leaf.objects.count() if sys.stderr.isatty() else None, "events") as bar:
-            report = trail_verify(progress=bar.update)
+            report = trail_verify(progress=bar.update, processes=processes)
         if as_json:
             self.stdout.write(_report_json(report))
         else:
