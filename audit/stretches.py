@@ -78,13 +78,13 @@ def _by_processes(visitor: Visitor | None, processes: int) -> Iterator[Stretch]:
     last = Leaf.objects.aggregate(last=Max("index"))["last"]
     if last is None or last < WORTH_PROCESSES:
         return
-    places = iter(range(0, last + 1, CHUNK))
     with process_pool(processes) as pool:
         try:
-            waiting = deque(pool.submit(stretch_at, start, start + CHUNK, visitor) for start in islice(places, 2 * processes))
+            ahead = (pool.submit(stretch_at, start, start + CHUNK, visitor) for start in range(0, last + 1, CHUNK))
+            waiting = deque(islice(ahead, 2 * processes))
             while waiting:
                 stretch = waiting.popleft().result()
-                waiting.extend(pool.submit(stretch_at, start, start + CHUNK, visitor) for start in islice(places, 1))
+                waiting.extend(islice(ahead, 1))
                 yield stretch
         except BrokenProcessPool:
             # Somebody killed one, or memory ran out: what is left is done here.

@@ -30,6 +30,7 @@ from knowledge.normalise import fold, words
 from knowledge.reading import Reader
 from knowledge.references import KnownReferences, references_find
 from knowledge.spelling import Speller, word_counts
+from onesource.collector import collector_spared
 
 log = structlog.get_logger(__name__)
 CHECK_SECONDS = 2.0
@@ -82,7 +83,8 @@ class Holder:
         version = selectors.index_version()
         if self._snapshot is None or self._snapshot.version != version:
             started = time.monotonic()
-            self._snapshot = snapshot_read(version)
+            with collector_spared():
+                self._snapshot = snapshot_read(version)
             log.info("knowledge_loaded", version=version, seconds=round(time.monotonic() - started, 2))
         self._checked = time.monotonic()
         return self._snapshot

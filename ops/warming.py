@@ -8,6 +8,7 @@ from django.db import connection
 from chat.providers import configured
 from chat.stores.conversation import stores_care
 from knowledge.retrieval import search
+from onesource.collector import collector_settle
 from ops.health import readiness
 
 
@@ -22,3 +23,4 @@ def worker_warm() -> None:
             search("warm up")
     stores_care()
     connection.close()
+    collector_settle()

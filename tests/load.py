@@ -56,7 +56,11 @@ class Load:
         self.asked: list[Asked] = []
         self.conversations: list[Conversation] = []
         self.gave_up: list[str] = []
-        self._threads = [threading.Thread(target=self._client, name=f"load-{n}") for n in range(clients)]
+        # One after the other: all at once, over and over, would be a row of bursts and no steady load.
+        self._threads = [
+            threading.Thread(target=self._client, args=(n * self._pause / clients,), name=f"load-{n}")
+            for n in range(clients)
+        ]
 
     def __enter__(self) -> "Load":
         for thread in self._threads:
@@ -68,7 +72,8 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def _client(self) -> None:
+    def _client(self, delay: float) -> None:
+        self._stop.wait(delay)
         while not self._stop.is_set():
             conversation = Conversation(str(uuid.uuid4()))
             self.conversations.append(conversation)

@@ -1,4 +1,4 @@
-"""The trail at size: `python -m tests.bench.audit [--events 1000000]` on a PostgreSQL of its own.
+"""The trail at size: `python -m tests.bench.audit [--events 1000000] [--processes 2]` on a PostgreSQL of its own.
 
 Fills the database with recorded turns, seals and verifies them, makes inclusion proofs, and asks the reviewers' search
 by each of its filters. Prints one line each.
@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from onesource.processes import processes_sensible
 from tests.services.postgres import postgres_start
 
 TURNS_A_SESSION = 10
@@ -35,7 +36,8 @@ TURNS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000)
-    count = parser.parse_args().events
+    parser.add_argument("--processes", type=int, default=processes_sensible(), help="that verify")
+    options = parser.parse_args()
     server = postgres_start()
     try:
         os.environ |= {
@@ -47,16 +49,15 @@ def main() -> None:
         import django
 
         django.setup()
-        bench(count)
+        bench(options.events, options.processes)
     finally:
         server.stop()
 
 
-def bench(count: int) -> None:
+def bench(count: int, processes: int) -> None:
     from django.core.management import call_command
 
     from audit.sealing import log_seal
-    from onesource.processes import processes_sensible
     from review.management.commands.audit import patience
     from review.verification import trail_verify
 
@@ -65,7 +66,7 @@ def bench(count: int) -> None:
     say("filled", count, timed(lambda: fill(count))[1])
     sealed, seconds = timed(log_seal)
     say("sealed", sealed, seconds)
-    report, seconds = timed(lambda: trail_verify(processes=processes_sensible()))
+    report, seconds = timed(lambda: trail_verify(processes=processes))
     say(f"verified, {'whole' if report.ok else 'NOT WHOLE'}", report.events, seconds)
     proofs(count)
     searches()

@@ -38,7 +38,8 @@ def test_built_when_missing_and_kept(directory):
     [
         lambda path: (path / "meta.json").write_text("{"),
         lambda path: (path / "meta.json").unlink(),
-        lambda path: [file.write_bytes(b"") for file in path.glob("*.term")],
+        # In another file's place: a thread of the index opened before may still read the one that it has mapped.
+        lambda path: [(file.unlink(), file.write_bytes(b"")) for file in path.glob("*.term")],
         lambda path: [file.unlink() for file in path.iterdir()],
     ],
 )

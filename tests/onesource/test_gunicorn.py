@@ -26,6 +26,23 @@ imported = {name.partition(".")[0] for name in {*sys.modules} - before}
 print(json.dumps([status, sorted(imported - {"django"})]))
 """
 
+# What a full collection goes through in a worker that has started, and after it has read the knowledge base anew.
+COLLECTED = """
+import gc, json, uuid
+from knowledge import index
+from knowledge.models import IndexVersion
+from ops.warming import worker_warm
+worker_warm()
+kept, first = gc.get_freeze_count(), len(gc.get_objects())
+IndexVersion.objects.update(stamp=uuid.uuid4())
+index._matcher.cache_clear()
+before = index.snapshot_current()
+index.snapshot_forget()
+after = index.snapshot_current()
+assert before.matcher is not after.matcher
+print(json.dumps([kept, first, len(gc.get_objects())]))
+"""
+
 
 @pytest.mark.parametrize(("listener", "address"), [
     ("http://127.0.0.1:8000", "http://127.0.0.1:8000/"), ("http://0.0.0.0:8001", "http://127.0.0.1:8001/"),
@@ -53,3 +70,10 @@ def test_the_first_turn_of_a_worker_imports_no_library(gunicorn_server: Callable
     status, imported = json.loads(shell(FIRST_TURN, server.env | away | openai, given=server.token))
     assert status == 200
     assert imported == []
+
+
+def test_no_collection_of_a_worker_goes_through_the_knowledge_base(gunicorn_server: Callable[..., Gunicorn]) -> None:
+    """It would take a fifth of a second, in which no thread of the worker answers."""
+    kept, first, again = json.loads(shell(COLLECTED, gunicorn_server().env | {"LOG_LEVEL": "ERROR"}))
+    assert kept > 200_000
+    assert max(first, again) < kept / 20
