@@ -56,14 +56,26 @@ def content_for_review(turn_id: uuid.UUID) -> TurnContent | HeldContent | None:
 
     What is still there, but neither in its time nor held, is not read. A hold that came after its expiry came too late.
     """
+    retained, kept = _for_review()
+    return retained.filter(turn_id=turn_id).first() or kept.filter(turn_id=turn_id).first()
+
+
+def contents_before(session_id: uuid.UUID, seq: int, limit: int) -> list[Content]:
+    """The last `limit` of a session before turn `seq` that content_for_review would find, oldest first."""
+    found: dict[int, Content] = {}
+    for rows in _for_review():
+        found |= {row.seq: row for row in rows.filter(session_id=session_id, seq__lt=seq).order_by("-seq")[:limit]}
+    return [found[number] for number in sorted(found, reverse=True)[:limit]][::-1]
+
+
+def _for_review() -> "tuple[QuerySet[TurnContent], QuerySet[HeldContent]]":
     held = Exists(
         LegalHold.objects.filter(
             session_id=OuterRef("session_id"), released_at=None, placed_at__lt=OuterRef("expires_at")
         )
     )
-    retained = TurnContent.objects.filter(Q(expires_at__gt=timezone.now()) | held, turn_id=turn_id)
-    kept = HeldContent.objects.filter(held, turn_id=turn_id)
-    return retained.select_related("key").first() or kept.select_related("key").first()
+    retained = TurnContent.objects.filter(Q(expires_at__gt=timezone.now()) | held)
+    return retained.select_related("key"), HeldContent.objects.filter(held).select_related("key")
 
 
 @dataclass(frozen=True, slots=True)

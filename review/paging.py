@@ -11,6 +11,7 @@ from django.db.models import Model, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from onesource.errors import BadInput
+from review.damage import readable
 
 PAGE = 50
 LOOKED_AT = 5000
@@ -51,7 +52,7 @@ class Keyset:
 def page_read(
     rows: QuerySet[Row], keyset: Keyset, *, cursor: str, ordered: Sequence[Any] = (), scattered: Sequence[Any] = ()
 ) -> Page[Row]:
-    """One page of those of `rows` that meet all conditions. Raises BadInput for a foreign cursor.
+    """One page of those of `rows` that meet all conditions. Raises BadInput for a foreign cursor, and RecordDamaged.
 
     `rows` is bounded by time alone. One `ordered` condition has an index that gives its rows in the order of time. For
     others a database has to guess whether it finds a page sooner from the newest row on or by an index that leaves the
@@ -60,17 +61,23 @@ def page_read(
     """
     if cursor:
         rows = rows.filter(keyset.after(cursor))
+    with readable():
+        found = _newest(rows, keyset, ordered, scattered)
+    if len(found) <= PAGE:
+        return Page(found, None)
+    return Page(found[:PAGE], keyset.cursor(found[PAGE - 1]))
+
+
+def _newest(rows: QuerySet[Row], keyset: Keyset, ordered: Sequence[Any], scattered: Sequence[Any]) -> list[Row]:
+    """A page and one more, if there is one."""
     matching = rows.filter(*ordered, *scattered)
     newest = (f"-{keyset.by}", "-pk")
-    found = None
     if scattered or len(ordered) > 1:
         edge = rows.order_by(f"-{keyset.by}").values_list(keyset.by, flat=True)[LOOKED_AT : LOOKED_AT + 1].first()
         if edge:
             found = list(matching.filter(**{f"{keyset.by}__gt": edge}).order_by(*newest)[: PAGE + 1])
+            if len(found) > PAGE:
+                return found
             # An expression, which no index gives the order of.
             newest = (Coalesce(keyset.by, keyset.by).desc(), "-pk")  # type: ignore[assignment]
-    if found is None or len(found) <= PAGE:
-        found = list(matching.order_by(*newest)[: PAGE + 1])
-    if len(found) <= PAGE:
-        return Page(found, None)
-    return Page(found[:PAGE], keyset.cursor(found[PAGE - 1]))
+    return list(matching.order_by(*newest)[: PAGE + 1])

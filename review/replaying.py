@@ -1,5 +1,5 @@
-"""A retained turn run again: the same question, history, flags and passages, through this release. Nothing is stored
-but the event that says who did it and why."""
+"""A turn whose content is retained or held run again: the same question, history, flags and passages, through this
+release. Nothing is stored but the event that says who did it and why."""
 
 import difflib
 import time
@@ -10,7 +10,7 @@ from typing import Any
 
 from audit import actions
 from audit.content import ContentUnreadable
-from audit.selectors import content_of, content_read, contents_last, facts_of
+from audit.selectors import content_for_review, content_read, contents_before, facts_of
 from chat.guard import draft_text, guard
 from chat.models import Turn
 from chat.pipeline.legacy import legacy_draft
@@ -20,8 +20,9 @@ from chat.stores.base import Message
 from flags.registry import REGISTRY, BadValue, Value
 from flags.snapshot import Rules, Snapshot, Subject
 from knowledge.retrieval import Found, passages_named
-from onesource.errors import Conflict, Gone
+from onesource.errors import Gone
 from review.acts import act_record
+from review.damage import RecordDamaged
 from review.reasons import reason_check
 from review.selectors import event_of, turn_for
 
@@ -54,14 +55,14 @@ class Replay:
 
 
 def turn_replay(*, turn_id: uuid.UUID, reason: str, actor_ref: str, source: str) -> Replay:
-    """Raises NotFound, BadInput for a reason that is none, Gone without content, and Conflict for a record that is
-    damaged. Asks the configured provider."""
+    """Asks the configured provider. Raises NotFound, BadInput for a reason that is none, Gone without content, and
+    RecordDamaged."""
     reason = reason_check(reason)
     turn = turn_for(turn_id)
     event = event_of(turn)
     facts = facts_of(event) if event else {}
     if not isinstance(facts.get("flags"), dict):
-        raise Conflict("The record of this turn is damaged: run manage.py audit verify.", code="record_damaged")
+        raise RecordDamaged()
     act_record(turn=turn, kind=actions.TURN_REPLAYED, reason=reason, actor_ref=actor_ref, source=source)
     payload = _payload(turn)
     caveats: list[str] = []
@@ -87,7 +88,7 @@ def turn_replay(*, turn_id: uuid.UUID, reason: str, actor_ref: str, source: str)
 
 
 def _payload(turn: Turn) -> dict[str, Any]:
-    row = content_of(turn.pk)
+    row = content_for_review(turn.pk)
     if row is None:
         raise Gone("The question is no longer held, so it cannot be asked again.", code="content_gone")
     try:
@@ -97,9 +98,8 @@ def _payload(turn: Turn) -> dict[str, Any]:
 
 
 def _history(turn: Turn, caveats: list[str]) -> list[Message]:
-    rows = contents_last(turn.session_id, turn.history_turns, upto=turn.seq - 1) if turn.history_turns else []
     messages = []
-    for row in rows:
+    for row in contents_before(turn.session_id, turn.seq, turn.history_turns):
         try:
             earlier = content_read(row)
         except ContentUnreadable:

@@ -16,6 +16,7 @@ from audit.tiles import TileError
 from audit.verifying import Check, event_checks
 from chat.models import Turn
 from onesource.errors import Conflict, NotFound
+from review.damage import readable
 from review.filters import EventFilters, TurnFilters
 from review.paging import Keyset, Page, page_read
 from review.record import TURN_COLUMNS, differences
@@ -51,8 +52,9 @@ def turns_of(ids: list[uuid.UUID]) -> list[Turn]:
 
 
 def turn_for(turn_id: uuid.UUID) -> Turn:
-    """With its session. Raises NotFound."""
-    turn = Turn.objects.filter(pk=turn_id).select_related("session").first()
+    """With its session. Raises NotFound and RecordDamaged."""
+    with readable():
+        turn = Turn.objects.filter(pk=turn_id).select_related("session").first()
     if turn is None:
         raise NotFound("There is no turn of this id on record.", code="turn_not_found")
     return turn
@@ -65,16 +67,18 @@ def events_search(filters: EventFilters, cursor: str = "") -> Page[Event]:
 
 
 def event_for(uid: uuid.UUID) -> Event:
-    """Raises NotFound."""
-    event = Event.objects.filter(uid=uid).first()
+    """Raises NotFound and RecordDamaged."""
+    with readable():
+        event = Event.objects.filter(uid=uid).first()
     if event is None:
         raise NotFound("There is no event of this id on record.", code="event_not_found")
     return event
 
 
 def event_of(turn: Turn) -> Event | None:
-    """The event that holds the turn's facts; None only when somebody has taken it away."""
-    return Event.objects.filter(uid=turn.event_uid).first()
+    """The event that holds the turn's facts; None only when somebody has taken it away. Raises RecordDamaged."""
+    with readable():
+        return Event.objects.filter(uid=turn.event_uid).first()
 
 
 def leaf_index(event: Event) -> int | None:

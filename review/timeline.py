@@ -12,6 +12,7 @@ from audit.actions import KINDS
 from audit.models import Event
 from audit.selectors import facts_of
 from chat.models import Turn
+from review.damage import readable
 from review.filters import TurnFilters
 from review.selectors import ContentState
 
@@ -44,14 +45,19 @@ class Timeline:
 
 
 def timeline(turn: Turn, state: ContentState) -> Timeline:
-    later = [
-        list(events.filter(kind__in=LATER, at__gte=turn.created_at).order_by("at")[:LIMIT])
-        for events in (_stream(turn), Event.objects.filter(stream=EXPORTS), _fate(turn))
-    ]
+    """Raises RecordDamaged."""
+    with readable():
+        later = [
+            list(events.filter(kind__in=LATER, at__gte=turn.created_at).order_by("at")[:LIMIT])
+            for events in (_stream(turn), Event.objects.filter(stream=EXPORTS), _fate(turn))
+        ]
     told = [(event, facts_of(event)) for events in later for event in events]
     concerning = [_moment(event, facts) for event, facts in told if _concerns(facts, turn)]
     purged = [Moment(state.on, state.sentence)] if state.kind == "purged" and state.on else []
-    moments = sorted([*_measured(turn), *_begun(turn), *concerning, *purged], key=lambda moment: moment.at)
+    told_of = [*_measured(turn), *_begun(turn), *concerning, *purged]
+    with readable():
+        # A time that is no time has come out as none.
+        moments = sorted(told_of, key=lambda moment: moment.at)
     return Timeline(moments, complete=all(len(events) < LIMIT for events in later))
 
 
@@ -68,8 +74,10 @@ def _measured(turn: Turn) -> list[Moment]:
 def _begun(turn: Turn) -> list[Moment]:
     """Of a streamed turn: its first event."""
     asked = turn.created_at - timedelta(microseconds=turn.total_us)
-    events = _stream(turn).filter(kind=actions.TURN_STARTED, at__gte=asked - SLACK, at__lte=turn.created_at)
-    return [_moment(event, {}) for event in events[:LIMIT] if facts_of(event).get("turn_id") == str(turn.pk)]
+    with readable():
+        begun = _stream(turn).filter(kind=actions.TURN_STARTED, at__gte=asked - SLACK, at__lte=turn.created_at)[:LIMIT]
+        events = list(begun)
+    return [_moment(event, {}) for event in events if facts_of(event).get("turn_id") == str(turn.pk)]
 
 
 def _stream(turn: Turn) -> QuerySet[Event]:

@@ -6,12 +6,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.utils import timezone
 
 from audit.models import Event
 from audit.services import event_record, subject_ref_of
+from chat.models import Turn
+from review.services import content_reveal
 from tests.cast import PASSWORD, Member
-from tests.review.turns import AUDIT, page_of
+from tests.review.turns import AUDIT, REASON, page_of
+from tests.tampering import tamper
 
 pytestmark = pytest.mark.django_db
 EVENTS = f"{AUDIT}events/"
@@ -131,3 +135,28 @@ def test_an_event_of_a_later_release_is_shown_by_its_kind(reviewer: Member) -> N
     )
     assert "of.tomorrow" in page_of(reviewer, EVENTS)
     assert "<h1>of.tomorrow</h1>" in page_of(reviewer, f"{EVENTS}{event.uid}/")
+
+
+@pytest.mark.skipif("postgres" in str(settings.DATABASES["default"]["ENGINE"]), reason="PostgreSQL takes no such value")
+@pytest.mark.parametrize(
+    ("spoil", "paths"),
+    [
+        ("UPDATE audit_event SET uid = 'zzz' WHERE kind = 'content.revealed'", ("events/", "turns/{turn}/")),
+        (
+            "UPDATE audit_event SET at = '2026-11-99 00:00:00' WHERE kind = 'turn.completed'",
+            ("events/", "events/{event}/"),
+        ),
+        ("UPDATE audit_event SET at = 'x' WHERE kind = 'content.revealed'", ("turns/{turn}/",)),
+        ("UPDATE chat_turn SET created_at = '2026-11-99 00:00:00'", ("", "turns/{turn}/", "api/turns")),
+    ],
+)
+def test_a_value_that_none_of_ours_can_be_is_told_and_no_failure(
+    reviewer: Member, asked: Turn, spoil: str, paths: tuple[str, ...]
+) -> None:
+    content_reveal(turn_id=asked.pk, reason=REASON, actor_ref="", source="tests")
+    tamper(spoil)
+    all_time = {"from": "", "to": ""}
+    for path in paths:
+        reply = reviewer.browser.get(AUDIT + path.format(turn=asked.pk, event=asked.event_uid), all_time)
+        assert reply.status_code == 409, path
+        assert "audit verify" in reply.content.decode()

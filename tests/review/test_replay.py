@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from audit.models import Event, TurnContent
+from audit.holds import hold_place, hold_release
+from audit.models import Event, HeldContent, TurnContent
 from chat.models import Turn
 from knowledge.models import Passage
 from onesource.errors import BadInput, Gone, NotFound, Unavailable
@@ -37,6 +38,19 @@ def test_a_follow_up_comes_out_the_same_with_its_history(owner: Member) -> None:
     found = replay(second["meta"]["turn_id"])
     assert found.caveats == ["Of 1 earlier turns 0 are still held."]
     assert found.text_diff
+
+
+def test_what_only_a_hold_keeps_is_asked_again_with_its_history(owner: Member) -> None:
+    _, second = converse(owner, *QUESTIONS)
+    session_id = uuid.UUID(second["meta"]["session_id"])
+    hold_place(session_id=session_id, reason="case", actor_ref="", source="tests")
+    assert owner.client.delete(f"/chat/sessions/{session_id}").status_code == 204
+    assert (TurnContent.objects.count(), HeldContent.objects.count()) == (0, 2)
+    found = replay(second["meta"]["turn_id"])
+    assert (found.same, found.caveats, found.text_diff) == (True, [], [])
+    hold_release(session_id=session_id, reason="over", actor_ref="", source="tests")
+    with pytest.raises(Gone):
+        replay(second["meta"]["turn_id"])
 
 
 def test_a_replay_is_on_record_and_leaves_nothing_else(owner: Member) -> None:
