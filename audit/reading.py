@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from math import floor
 from typing import Any
 
 from django.db import connection
@@ -14,7 +15,7 @@ CHUNK = 5_000
 READ = """
 SELECT l."index", l.event_id, l.hash, e.id, {uid}, {at}, e.kind, e.stream, e.stream_seq, e.actor_ref, e.body, e.leaf
 FROM audit_leaf l LEFT JOIN audit_event e ON e.id = l.event_id
-WHERE l."index" >= %s AND l."index" < %s ORDER BY l."index" LIMIT %s
+WHERE l."index" >= %s {below}ORDER BY l."index" LIMIT %s
 """
 READ_UNSEALED = """
 SELECT NULL, NULL, NULL, e.id, {uid}, {at}, e.kind, e.stream, e.stream_seq, e.actor_ref, e.body, e.leaf
@@ -27,9 +28,13 @@ POSTGRESQL = {
     "at": """to_char(e.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') || '+00:00'""",
 }
 SQLITE = {"uid": "CAST(e.uid AS text)", "at": "CAST(e.at AS text)"}
+# Before any place that a leaf can have; SQLite takes other numbers than whole ones.
+BEFORE_ALL = {"postgresql": -(2**63), "sqlite": float("-inf")}
+PLACES_END = 2**63
 
 
-Leaves = list[tuple[int, int, bytes, Row | None]]
+# The place is an int, but for what somebody else has put there.
+Leaves = list[tuple[Any, int, bytes, Row | None]]
 
 
 def chunks(read: Callable[[int], Leaves], start: int = 0) -> Iterator[Leaves]:
@@ -39,26 +44,56 @@ def chunks(read: Callable[[int], Leaves], start: int = 0) -> Iterator[Leaves]:
     transaction, of which that would see nothing.
     """
     if connection.vendor != "postgresql" or connection.in_atomic_block:
-        while rows := read(start):
+        following: int | None = start
+        while following is not None and (rows := read(following)):
             yield rows
-            start = rows[-1][0] + 1
+            following = _following(rows)
         return
     with ThreadPoolExecutor(1) as ahead:
         try:
+            ahead.submit(_timeout_set, _timeout()).result()
             waiting = ahead.submit(read, start)
             while rows := waiting.result():
-                waiting = ahead.submit(read, rows[-1][0] + 1)
+                following = _following(rows)
+                waiting = ahead.submit(read, following) if following is not None else ahead.submit(list)
                 yield rows
         finally:
+            ahead.submit(_timeout_set, None).result()
             # Not its bound method: that would be this thread's.
             ahead.submit(lambda: connection.close()).result()
 
 
-def leaves_read(start: int, stop: int = 2**63 - 1) -> Leaves:
+def _following(rows: Leaves) -> int | None:
+    """Where to read on; None when nothing but what is no place can come after, of which this much is enough."""
+    last = rows[-1][0]
+    try:
+        following = floor(last) + 1 if isinstance(last, (int, float)) else PLACES_END
+    except OverflowError:
+        return None
+    return following if following < PLACES_END else None
+
+
+def _timeout() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        return str(cursor.fetchone()[0])
+
+
+def _timeout_set(value: str | None) -> None:
+    """That of the connection that asks for all this also for the one that reads; None as it was."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('statement_timeout', %s, false)" if value else "RESET statement_timeout",
+            [value] if value else None,
+        )
+
+
+def leaves_read(start: float, stop: int | None = None) -> Leaves:
     """Place, event id, sealed hash and the row itself (None when it is gone) of CHUNK leaves from `start` on."""
     columns = POSTGRESQL if connection.vendor == "postgresql" else SQLITE
     with connection.cursor() as cursor:
-        cursor.execute(READ.format(**columns), [start, stop, CHUNK])
+        sql = READ.format(**columns, below="" if stop is None else 'AND l."index" < %s ')
+        cursor.execute(sql, [start, CHUNK] if stop is None else [start, stop, CHUNK])
         found = cursor.fetchall()
     return [(entry[0], entry[1], octets(entry[2]), _row(entry)) for entry in found]
 
@@ -78,7 +113,7 @@ def _row(entry: tuple[Any, ...]) -> Row | None:
     if pk is None:
         return None
     if connection.vendor != "postgresql":
-        uid, at = _uid_text(uid), _at_text(at)
+        uid, at = _uid_text(uid), at_text(at)
     sealed = None if index is None else octets(sealed_hash)
     return Row(pk, uid, at, kind, stream, seq, actor, octets(body), octets(leaf), index, sealed)
 
@@ -93,7 +128,7 @@ def _uid_text(value: str) -> str:
         return value
 
 
-def _at_text(value: str) -> str:
+def at_text(value: str) -> str:
     try:
         at = datetime.fromisoformat(value)
     except ValueError:

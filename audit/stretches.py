@@ -10,11 +10,11 @@ from typing import Any
 
 import structlog
 from django.db import connection
-from django.db.models import Max
+from django.db.models import Count, Max
 
 from audit.merkle import HASH_BYTES
 from audit.models import Leaf
-from audit.reading import CHUNK, Leaves, chunks, leaves_read
+from audit.reading import BEFORE_ALL, CHUNK, PLACES_END, Leaves, chunks, leaves_read
 from audit.rows import Row, body_read, row_problems
 from onesource.processes import process_pool
 
@@ -63,31 +63,36 @@ class Stretch:
 
 def stretches(visitor: Visitor | None, processes: int = 1) -> Iterator[Stretch]:
     """All of the log, in its order; on PostgreSQL a long one by so many processes."""
+    if before := leaves_read(BEFORE_ALL[connection.vendor], 0):
+        yield leaves_check(before, visitor)
     start = 0
     if processes > 1 and connection.vendor == "postgresql" and not connection.in_atomic_block:
         for stretch in _by_processes(visitor, processes):
             yield stretch
             start += CHUNK
-    # What was sealed meanwhile as well.
+    # What is left, and what was sealed meanwhile.
     for leaves in chunks(leaves_read, start):
         yield leaves_check(leaves, visitor)
 
 
 def _by_processes(visitor: Visitor | None, processes: int) -> Iterator[Stretch]:
-    """CHUNK places each, whether or not there is something in them, as far as the log goes now."""
-    last = Leaf.objects.aggregate(last=Max("index"))["last"]
-    if last is None or last < WORTH_PROCESSES:
+    """CHUNK places each, as far as all of them are taken now, if every place below is: somebody may have put a leaf
+    where the log will never come."""
+    leaves = Leaf.objects.filter(index__gte=0).aggregate(last=Max("index", default=-1), count=Count("index"))
+    size = min(leaves["last"] + 1, leaves["count"])
+    if size < WORTH_PROCESSES:
         return
+    starts = range(0, size // CHUNK * CHUNK, CHUNK)
     with process_pool(processes) as pool:
         try:
-            ahead = (pool.submit(stretch_at, start, start + CHUNK, visitor) for start in range(0, last + 1, CHUNK))
+            ahead = (pool.submit(stretch_at, start, start + CHUNK, visitor) for start in starts)
             waiting = deque(islice(ahead, 2 * processes))
             while waiting:
                 stretch = waiting.popleft().result()
                 waiting.extend(islice(ahead, 1))
                 yield stretch
         except BrokenProcessPool:
-            # Somebody killed one, or memory ran out: what is left is done here.
+            # Somebody killed one, or memory ran out: what is left is done by this process.
             log.warning("audit.verify_processes_lost", processes=processes)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -100,6 +105,10 @@ def stretch_at(start: int, stop: int, visitor: Visitor | None) -> Stretch:
 def leaves_check(leaves: Leaves, visitor: Visitor | None) -> Stretch:
     stretch = rows_check([row for *_, row in leaves if row], visitor)
     for index, event_id, sealed_hash, row in leaves:
+        if not isinstance(index, int) or not 0 <= index < PLACES_END - 1:
+            detail = f"its place in the log is {index!r}, which is none"
+            stretch.findings.append(Finding("leaf_edited", f"event {event_id}", detail))
+            continue
         if row is None:
             where = f"event {event_id} (leaf {index})"
             stretch.findings.append(Finding("event_deleted", where, "it was sealed and is gone"))
@@ -139,7 +148,10 @@ def order_check(before: tuple[str, str] | None, this: tuple[str, str]) -> list[F
     """Texts of one form compare as their times do; only of a step back it matters how far."""
     if before is None or this[0] >= before[0]:
         return []
-    back = datetime.fromisoformat(before[0]) - datetime.fromisoformat(this[0])
+    try:
+        back = datetime.fromisoformat(before[0]) - datetime.fromisoformat(this[0])
+    except (ValueError, TypeError):
+        return [Finding("column_edited", this[1], f"its time {this[0]!r}, or the last one's, {before[0]!r}, is none")]
     if back <= CLOCK_TOLERANCE:
         return []
     detail = f"its time {this[0]} lies {back} before the last one's"

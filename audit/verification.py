@@ -152,6 +152,8 @@ class _Verification:
                 start = index + 1
             self._log_grow(stretch.hashes)
             self._take(stretch)
+            if self._progress:
+                self._progress(len(stretch.indexes))
         self._log_end()
 
     def _take(self, stretch: Stretch) -> None:
@@ -165,8 +167,6 @@ class _Verification:
             self._last = stretch.last
         for finding in stretch.findings:
             self.report.add(finding)
-        if self._progress:
-            self._progress(stretch.events)
 
     def _log_grow(self, hashes: list[bytes]) -> None:
         """The frontier stops at each size of which a root is claimed; full tiles are compared as they come up."""

@@ -33,7 +33,10 @@ def collector_settle() -> None:
 
 @contextmanager
 def collector_spared() -> Iterator[None]:
-    """For what makes such objects later: in a process that has settled, those as well are never looked at again."""
+    """For what makes such objects later: in a process that has settled, those as well are never looked at again, nor
+    is whatever else there is by then."""
+    if _settled:
+        gc.collect()
     with collector_off():
         yield
         if _settled:

@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import threading
 from concurrent.futures import ProcessPoolExecutor
 
 FEW = 4
@@ -15,7 +16,8 @@ def processes_sensible() -> int:
 
 
 def process_pool(processes: int) -> ProcessPoolExecutor:
-    """Of new processes with Django set up, on the database of this one. What they run must be importable.
+    """Of new processes with Django set up, on the database of this one, where a statement may take as long as it takes.
+    What they run must be importable.
 
     They are started anew: a copy of this process would have copies of its database connections, and of locks that its
     threads hold.
@@ -31,13 +33,26 @@ def process_pool(processes: int) -> ProcessPoolExecutor:
 
 
 def _begin(database: str) -> None:
-    # A terminal sends it to all of them; this one ends with the one that waits for it.
+    # A terminal sends it to all of them, and the one that waits for this one ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import django
 
     django.setup()
     from django.db import connection
 
     connection.settings_dict["NAME"] = database
+    options = connection.settings_dict["OPTIONS"]
+    # One connection, without the limits of a request.
+    options.pop("pool", None)
+    if "options" in options:
+        options["options"] += " -c statement_timeout=0"
     # As onesource.collector, and for good: a process like this does nothing else.
     gc.disable()
+
+
+def _end_with_parent() -> None:
+    """However that ended: a signal that it does not handle leaves its pool without anyone."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)

@@ -15,5 +15,5 @@ def readable() -> Iterator[None]:
     the reviewer's."""
     try:
         yield
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise RecordDamaged() from error

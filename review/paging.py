@@ -63,9 +63,9 @@ def page_read(
         rows = rows.filter(keyset.after(cursor))
     with readable():
         found = _newest(rows, keyset, ordered, scattered)
-    if len(found) <= PAGE:
-        return Page(found, None)
-    return Page(found[:PAGE], keyset.cursor(found[PAGE - 1]))
+        if len(found) <= PAGE:
+            return Page(found, None)
+        return Page(found[:PAGE], keyset.cursor(found[PAGE - 1]))
 
 
 def _newest(rows: QuerySet[Row], keyset: Keyset, ordered: Sequence[Any], scattered: Sequence[Any]) -> list[Row]:

@@ -54,9 +54,9 @@ def timeline(turn: Turn, state: ContentState) -> Timeline:
     told = [(event, facts_of(event)) for events in later for event in events]
     concerning = [_moment(event, facts) for event, facts in told if _concerns(facts, turn)]
     purged = [Moment(state.on, state.sentence)] if state.kind == "purged" and state.on else []
-    told_of = [*_measured(turn), *_begun(turn), *concerning, *purged]
     with readable():
         # A time that is no time has come out as none.
+        told_of = [*_measured(turn), *_begun(turn), *concerning, *purged]
         moments = sorted(told_of, key=lambda moment: moment.at)
     return Timeline(moments, complete=all(len(events) < LIMIT for events in later))
 
@@ -74,10 +74,8 @@ def _measured(turn: Turn) -> list[Moment]:
 def _begun(turn: Turn) -> list[Moment]:
     """Of a streamed turn: its first event."""
     asked = turn.created_at - timedelta(microseconds=turn.total_us)
-    with readable():
-        begun = _stream(turn).filter(kind=actions.TURN_STARTED, at__gte=asked - SLACK, at__lte=turn.created_at)[:LIMIT]
-        events = list(begun)
-    return [_moment(event, {}) for event in events if facts_of(event).get("turn_id") == str(turn.pk)]
+    events = _stream(turn).filter(kind=actions.TURN_STARTED, at__gte=asked - SLACK, at__lte=turn.created_at)
+    return [_moment(event, {}) for event in events[:LIMIT] if facts_of(event).get("turn_id") == str(turn.pk)]
 
 
 def _stream(turn: Turn) -> QuerySet[Event]:

@@ -14,7 +14,8 @@ from django.db.models.functions import Cast
 
 from audit import actions
 from audit.models import Event
-from audit.rows import Row, time_text
+from audit.reading import at_text
+from audit.rows import Row
 from audit.stretches import Finding
 from audit.verification import Progress, Report, log_verify
 from chat.models import Session, Turn
@@ -81,7 +82,7 @@ def _turns(ids: list[str]) -> Iterator[dict[str, Any]]:
         *plain, "session__subject_ref", **texts, at=_TimeText("created_at")
     )
     for row in rows:
-        row["created_at"] = row["at"] if isinstance(row["at"], str) else time_text(row["at"])
+        row["created_at"] = row["at"] if connection.vendor == "postgresql" else at_text(row["at"])
         for name in IDS:
             row[name] = _id(row[f"{name}_text"]) or str(row[f"{name}_text"])
         for name in JSON:
@@ -108,7 +109,7 @@ class _AsIs(Cast):
 
 
 class _TimeText(Func):
-    """A time as bodies have it; elsewhere than on PostgreSQL as it comes."""
+    """A time as bodies have it; elsewhere than on PostgreSQL as it is stored."""
 
     arity = 1
 
@@ -118,7 +119,8 @@ class _TimeText(Func):
         return self.as_sql(compiler, connection, template=template, **context)
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        return self.as_sql(compiler, connection, template="%(expressions)s", **context)
+        self.output_field = TextField()
+        return self.as_sql(compiler, connection, template="CAST(%(expressions)s AS text)", **context)
 
 
 def _among(ids: list[Any]) -> Any:
@@ -128,8 +130,9 @@ def _among(ids: list[Any]) -> Any:
 
 def _turns_without_event() -> Iterator[Finding]:
     event = Event.objects.filter(uid=OuterRef("event_uid"))
-    for turn_id in Turn.objects.filter(~Exists(event)).values_list("pk", flat=True).iterator():
-        yield Finding("turn_unrecorded", f"turn {turn_id}", "the event that recorded it is gone")
+    unrecorded = Turn.objects.filter(~Exists(event)).annotate(text=_AsIs("pk")).values_list("text", flat=True)
+    for turn_id in unrecorded.iterator():
+        yield Finding("turn_unrecorded", f"turn {_id(turn_id) or turn_id}", "the event that recorded it is gone")
 
 
 def _session_counters() -> Iterator[tuple[str, int]]:

@@ -17,6 +17,7 @@ from audit.sealing import log_seal
 from audit.services import event_record
 from audit.stretches import Finding
 from audit.verification import log_verify
+from onesource.processes import process_pool
 from tests.tampering import tamper
 
 EVENTS, CHUNK, BACK = 700, 100, 400
@@ -71,16 +72,57 @@ def test_a_process_that_is_killed_leaves_nothing_out(trail, tmp_path, monkeypatc
     path = tmp_path / "pids"
     path.touch()
 
-    def kill() -> None:
-        while not path.read_text(encoding="ascii").endswith("\n"):
-            time.sleep(0.02)
-        os.kill(int(path.read_text(encoding="ascii").split()[0]), signal.SIGKILL)
+    def pids() -> set[int]:
+        return {int(line) for line in path.read_text(encoding="ascii").splitlines(keepends=True) if line.endswith("\n")}
 
-    killer = threading.Thread(target=kill)
+    def kill() -> None:
+        until = time.monotonic() + 60
+        while not (others := pids() - {os.getpid()}) and time.monotonic() < until:
+            time.sleep(0.02)
+        for pid in others:
+            os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     monkeypatch.setenv(PIDS, str(path))
     assert told(2) == one
-    killer.join()
-    pids = {int(pid) for pid in path.read_text(encoding="ascii").split()}
-    assert os.getpid() in pids
-    assert len(pids) > 1
+    assert pids() - {os.getpid()}
+    # What was left was done here.
+    assert os.getpid() in pids()
+
+
+def test_what_is_sealed_meanwhile_is_not_missing(trail):
+    calls = []
+
+    def progress(events: int) -> None:
+        calls.append(events)
+        if len(calls) <= EVENTS // CHUNK:
+            event_record(kind=actions.LOGIN_SUCCEEDED, stream="s0", actor_ref="a" * 32, facts={})
+            log_seal()
+
+    report = log_verify(processes=2, progress=progress)
+    assert {finding.code for finding in report.findings} == {"out_of_time"}
+    assert (report.ok, sum(calls)) == (True, report.events)
+    assert report.events >= EVENTS + 1 + EVENTS // CHUNK
+
+
+@pytest.mark.parametrize("place", [2**40, 2**63 - 1, -1])
+def test_a_leaf_far_off_keeps_nobody_waiting(trail, place):
+    event = event_record(kind=actions.LOGIN_SUCCEEDED, stream="s0", actor_ref="a" * 32, facts={})
+    tamper('INSERT INTO audit_leaf ("index", event_id, hash) VALUES (%s, %s, %s)', place, event.pk, event.leaf)
+    one = told(1)
+    assert told(2) == one
+    assert {code for code, _, _ in one[1]} & {"leaf_missing", "leaf_edited"}
+
+
+def test_a_statement_may_take_longer_than_one_of_a_request(trail):
+    """As in the command that waits for it."""
+    with process_pool(1) as pool:
+        assert pool.submit(statement_timeout).result() == "0"
+    assert statement_timeout() != "0"
+
+
+def statement_timeout() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        return str(cursor.fetchone()[0])

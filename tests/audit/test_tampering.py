@@ -5,6 +5,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.db import connection
 
 from audit import actions, notes, verification
@@ -317,6 +318,27 @@ def test_a_leaf_that_is_no_hash_does_not_stop_the_sealing(trail, leaf):
     event_record(kind=actions.LOGIN_SUCCEEDED, stream="auth", actor_ref="", facts={})
     assert log_seal() == 1
     assert "leaf_edited" in found()
+
+
+@pytest.mark.parametrize("place", [-1, 2**63 - 1, -1e300, 0.5, 1e300, "zzz", b"zzz"])
+def test_an_event_at_a_place_that_is_none_is_named(trail, place):
+    """Neither in the log nor waiting for it: nobody would look at it again."""
+    if connection.vendor == "postgresql" and not isinstance(place, int):
+        pytest.skip("of another type than the column, which PostgreSQL does not take")
+    event = event_record(kind=actions.LOGIN_SUCCEEDED, stream="s0", actor_ref="a" * 32, facts={})
+    tamper('INSERT INTO audit_leaf ("index", event_id, hash) VALUES (%s, %s, %s)', place, event.pk, event.leaf)
+    report = log_verify()
+    assert [finding.where for finding in report.findings if finding.code == "leaf_edited"] == [f"event {event.pk}"]
+    assert report.events == Event.objects.count()
+
+
+@pytest.mark.skipif("postgres" in settings.DATABASES["default"]["ENGINE"], reason="PostgreSQL takes no such value")
+def test_a_time_that_is_none_is_named_though_the_body_says_the_same(trail):
+    event = trail[100]
+    body = body_of(event, at="x")
+    tamper("UPDATE audit_event SET at = 'x', body = %s, leaf = %s WHERE id = %s", body, leaf_hash(body), event.pk)
+    tamper("UPDATE audit_leaf SET hash = %s WHERE event_id = %s", leaf_hash(body), event.pk)
+    assert "column_edited" in found()
 
 
 def test_events_sealed_while_it_is_verified_are_no_gap(trail, monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
@@ -153,6 +154,17 @@ def test_facts_without_an_event_and_events_without_facts_are_named(asked: Turn) 
     with pytest.raises(SystemExit):
         call_command("audit", "verify", stdout=out)
     assert f"turn_deleted         turn {asked.pk}" in out.getvalue()
+
+
+@pytest.mark.skipif("postgres" in settings.DATABASES["default"]["ENGINE"], reason="PostgreSQL takes no such value")
+@pytest.mark.parametrize("spoil", ["created_at = 'x'", "created_at = 5", "id = 'zzz', event_uid = 'yyy'"])
+def test_a_value_that_none_of_ours_can_be_does_not_end_it(asked: Turn, spoil: str) -> None:
+    log_seal()
+    tamper(f"UPDATE chat_turn SET {spoil}")
+    out = io.StringIO()
+    with pytest.raises(SystemExit):
+        call_command("audit", "verify", stdout=out)
+    assert "turn_edited" in out.getvalue() or "turn_unrecorded      turn zzz" in out.getvalue()
 
 
 def test_a_session_whose_counter_is_ahead_of_its_events_is_named(asked: Turn) -> None:

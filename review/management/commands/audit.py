@@ -46,9 +46,9 @@ class Command(BaseCommand):
         tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
         verify = tasks.add_parser("verify", help="check every event, the log, checkpoints and published checkpoints")
         verify.add_argument("--json", action="store_true", dest="as_json", help="the report as JSON")
-        help_text = "to share a long trail on PostgreSQL among (default %(default)s)"
+        help_text = "to share a long trail on PostgreSQL among, 1 to 32 (default %(default)s)"
         verify.add_argument(
-            "--processes", type=int, choices=range(1, 33), metavar="N", default=processes_sensible(), help=help_text
+            "--processes", type=processes_argument, metavar="N", default=processes_sensible(), help=help_text
         )
         tasks.add_parser("seal", help="give all waiting events their places in the log now, and publish")
         checkpoint = tasks.add_parser("checkpoint", help="print the newest signed checkpoint")
@@ -264,6 +264,12 @@ def uuid_argument(text: str) -> uuid.UUID:
         return uuid.UUID(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is not an id like 0f8fad5b-d9cb-469f-a165-70867728950e") from None
+
+
+def processes_argument(text: str) -> int:
+    if text.isdecimal() and 1 <= int(text) <= 32:
+        return int(text)
+    raise ArgumentTypeError(f"{text!r} is not a number from 1 to 32")
 
 
 def patience() -> None:
