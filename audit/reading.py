@@ -58,9 +58,7 @@ def chunks(read: Callable[[int], Leaves], start: int = 0) -> Iterator[Leaves]:
                 waiting = ahead.submit(read, following) if following is not None else ahead.submit(list)
                 yield rows
         finally:
-            ahead.submit(_timeout_set, None).result()
-            # Not its bound method: that would be this thread's.
-            ahead.submit(lambda: connection.close()).result()
+            ahead.submit(_connection_return).result()
 
 
 def _following(rows: Leaves) -> int | None:
@@ -86,6 +84,13 @@ def _timeout_set(value: str | None) -> None:
             "SELECT set_config('statement_timeout', %s, false)" if value else "RESET statement_timeout",
             [value] if value else None,
         )
+
+
+def _connection_return() -> None:
+    try:
+        _timeout_set(None)
+    finally:
+        connection.close()
 
 
 def leaves_read(start: float, stop: int | None = None) -> Leaves:
