@@ -64,11 +64,7 @@ def chunks(read: Callable[[int], Leaves], start: int = 0) -> Iterator[Leaves]:
 def _following(rows: Leaves) -> int | None:
     """Where to read on; None when nothing but what is no place can come after, of which this much is enough."""
     last = rows[-1][0]
-    try:
-        following = floor(last) + 1 if isinstance(last, (int, float)) else PLACES_END
-    except OverflowError:
-        return None
-    return following if following < PLACES_END else None
+    return floor(last) + 1 if isinstance(last, (int, float)) and last < PLACES_END - 1 else None
 
 
 def _timeout() -> str:
@@ -94,7 +90,8 @@ def _connection_return() -> None:
 
 
 def leaves_read(start: float, stop: int | None = None) -> Leaves:
-    """Place, event id, sealed hash and the row itself (None when it is gone) of CHUNK leaves from `start` on."""
+    """Place, event id, sealed hash and the row itself (None when it is gone) of CHUNK leaves from `start` on, all of
+    them below `stop`."""
     columns = POSTGRESQL if connection.vendor == "postgresql" else SQLITE
     with connection.cursor() as cursor:
         sql = READ.format(**columns, below="" if stop is None else 'AND l."index" < %s ')
@@ -118,7 +115,7 @@ def _row(entry: tuple[Any, ...]) -> Row | None:
     if pk is None:
         return None
     if connection.vendor != "postgresql":
-        uid, at = _uid_text(uid), at_text(at)
+        uid, at = uid_text(uid), at_text(at)
     sealed = None if index is None else octets(sealed_hash)
     return Row(pk, uid, at, kind, stream, seq, actor, octets(body), octets(leaf), index, sealed)
 
@@ -126,7 +123,7 @@ def _row(entry: tuple[Any, ...]) -> Row | None:
 # SQLite takes any value for any column: what is none of ours stays as it is, and differs from the body.
 
 
-def _uid_text(value: str) -> str:
+def uid_text(value: str) -> str:
     try:
         return str(uuid.UUID(value))
     except ValueError:

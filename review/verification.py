@@ -14,7 +14,7 @@ from django.db.models.functions import Cast
 
 from audit import actions
 from audit.models import Event
-from audit.reading import at_text
+from audit.reading import at_text, uid_text
 from audit.rows import Row
 from audit.stretches import Finding
 from audit.verification import Progress, Report, log_verify
@@ -81,10 +81,12 @@ def _turns(ids: list[str]) -> Iterator[dict[str, Any]]:
     rows = Turn.objects.filter(pk__in=_among(ids)).values(
         *plain, "session__subject_ref", **texts, at=_TimeText("created_at")
     )
+    stored = connection.vendor != "postgresql"
     for row in rows:
-        row["created_at"] = row["at"] if connection.vendor == "postgresql" else at_text(row["at"])
+        row["created_at"] = at_text(row["at"]) if stored else row["at"]
         for name in IDS:
-            row[name] = _id(row[f"{name}_text"]) or str(row[f"{name}_text"])
+            text = row[f"{name}_text"]
+            row[name] = uid_text(text) if stored else text
         for name in JSON:
             row[name] = _listed(row[f"{name}_text"])
         yield row
@@ -132,7 +134,7 @@ def _turns_without_event() -> Iterator[Finding]:
     event = Event.objects.filter(uid=OuterRef("event_uid"))
     unrecorded = Turn.objects.filter(~Exists(event)).annotate(text=_AsIs("pk")).values_list("text", flat=True)
     for turn_id in unrecorded.iterator():
-        yield Finding("turn_unrecorded", f"turn {_id(turn_id) or turn_id}", "the event that recorded it is gone")
+        yield Finding("turn_unrecorded", f"turn {uid_text(turn_id)}", "the event that recorded it is gone")
 
 
 def _session_counters() -> Iterator[tuple[str, int]]:
